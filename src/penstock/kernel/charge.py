@@ -1,0 +1,80 @@
+"""A charge: what the usage of one product, pricing group and price costs in one service period.
+
+It is rounded once; every finer view (tier, slice of time) is the difference of the rounded running amount, so that
+parts always sum to the whole (DESIGN.md section 7).
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import msgspec
+
+from penstock.kernel.money import Unit
+from penstock.kernel.price import GroupValues, Price
+from penstock.kernel.record import Vector
+from penstock.kernel.window import Span
+
+
+class TierPart(msgspec.Struct, frozen=True):
+    """The part of a charge that one tier priced. `level` counts from 1; `start` is where the tier begins, in units."""
+
+    level: int
+    start: Decimal
+    quantity: Decimal
+    unit_price: Decimal
+    amount: Decimal
+
+
+class Slice(msgspec.Struct, frozen=True):
+    """The part of a charge that was used in `span`. Slices are disjoint, in order, and sum to the charge."""
+
+    span: Span
+    quantity: Decimal
+    amount: Decimal
+
+
+class Alternative(msgspec.Struct, frozen=True):
+    """One price at which the charge may be paid. `kind` is `list` (the card after overrides) today.
+
+    `amount` is rounded to the unit's step; `exact` is what was rounded. `counter` is where the tier counter stood, in
+    units, before this charge. `origin` names card, rate and override.
+    """
+
+    kind: str
+    price: Price
+    origin: dict[str, str]
+    counter: Decimal
+    exact: Decimal
+    amount: Decimal
+    tiers: tuple[TierPart, ...]
+    slices: tuple[Slice, ...]
+
+
+class Charge(msgspec.Struct, frozen=True):
+    """One priced quantity. Which of its `alternatives` applies, the draw-down says; the first is the list price."""
+
+    contract_id: str
+    product_id: str
+    product_name: str
+    product_tags: tuple[str, ...]
+    metric_id: str
+    group_values: GroupValues
+    span: Span
+    unit: Unit
+    quantity: Decimal
+    alternatives: tuple[Alternative, ...]
+
+    @property
+    def list_amount(self) -> Decimal:
+        """What the charge costs without any commit, rounded, in major units of `unit`."""
+        return self.alternatives[0].amount
+
+
+class ChargeSet(msgspec.Struct, frozen=True):
+    """The complete set of charges for (contract, period) as of `vector`. A newer one replaces it as a whole."""
+
+    contract_id: str
+    period: Span
+    vector: Vector
+    charges: tuple[Charge, ...]

@@ -1,0 +1,43 @@
+"""Control records: what decides beside events, sent through the log so that only the log decides.
+
+First a row of their owner with an id and a sequence number per subject, then sent to every partition; the fold skips a
+known id and a lower sequence. Source: DESIGN.md section 3.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from penstock.kernel.meter import Metric
+
+
+class MetricDefined(msgspec.Struct, frozen=True, tag="metric_defined"):
+    """From this record on, `metric` is folded; what came before it is filled from stored events as of this record."""
+
+    id: str
+    subject: str
+    sequence: int
+    metric: Metric
+
+
+class MetricArchived(msgspec.Struct, frozen=True, tag="metric_archived"):
+    """From this record on, the metric takes no further event; what it counted stays."""
+
+    id: str
+    subject: str
+    sequence: int
+    metric_id: str
+
+
+Control = MetricDefined | MetricArchived
+
+_DECODER = msgspec.json.Decoder(Control)
+
+
+def encode_control(control: Control) -> bytes:
+    return msgspec.json.encode(control)
+
+
+def decode_control(payload: bytes) -> Control:
+    control: Control = _DECODER.decode(payload)
+    return control

@@ -1,0 +1,55 @@
+"""Money: an amount in major units of a unit with a smallest step, rounded in exactly one place.
+
+Cents exist only in dialects, at the edge of the API. Source: DESIGN.md section 6.
+"""
+
+from __future__ import annotations
+
+import decimal
+from decimal import Decimal
+
+import msgspec
+
+from penstock.kernel.quantity import EXACT, to_text
+
+_ROUNDING = decimal.Context(prec=EXACT.prec, rounding=decimal.ROUND_HALF_UP, Emin=-999, Emax=999)
+
+
+class Unit(msgspec.Struct, frozen=True):
+    """A currency or a custom pricing unit. `decimals` is the power of ten of its smallest step: USD 2, JPY 0, KWD 3."""
+
+    id: str
+    name: str
+    decimals: int
+
+    @property
+    def step(self) -> Decimal:
+        """The smallest bookable amount, in major units."""
+        return Decimal(1).scaleb(-self.decimals)
+
+
+# The id is the one in the code of Metronome's SDK users; that API counts USD in cents, which dialects translate.
+USD = Unit(id="2714e483-4ff1-48e4-9e25-ac732e8f24f2", name="USD (cents)", decimals=2)
+
+
+class Amount(msgspec.Struct, frozen=True):
+    """A bookable amount in major units of `unit`; always a multiple of the unit's step."""
+
+    value: Decimal
+    unit: Unit
+
+    def __post_init__(self) -> None:
+        assert is_bookable(self.value, self.unit), f"{self.value} is no multiple of {self.unit.step} {self.unit.name}"
+
+    def __str__(self) -> str:
+        return f"{to_text(self.value)} {self.unit.name}"
+
+
+def is_bookable(value: Decimal, unit: Unit) -> bool:
+    """Whether `value` is a whole number of the unit's smallest steps."""
+    return value == round_to_step(value, unit)
+
+
+def round_to_step(value: Decimal, unit: Unit) -> Decimal:
+    """Round an exact amount to the unit's smallest step, half away from zero. The only rounding of money there is."""
+    return value.quantize(unit.step, context=_ROUNDING)

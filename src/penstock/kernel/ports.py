@@ -1,0 +1,192 @@
+"""Every seam of Penstock on one page. An adapter that passes the port's suite in tests/ports/ is as good as another.
+
+Stores are called from worker threads and are synchronous; the log is called from the event loop and is asynchronous.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Protocol
+
+import msgspec
+
+from penstock.kernel.charge import ChargeSet
+from penstock.kernel.contract import ContractTerms
+from penstock.kernel.entry import Transaction
+from penstock.kernel.meter import Metric
+from penstock.kernel.record import Kind, LogIdentity, LogRecord
+from penstock.kernel.usage import Usage, UsageQuery
+from penstock.kernel.window import Span
+
+
+class Clock(Protocol):
+    """Where the time comes from. Only shells ask; pure functions are told."""
+
+    def now(self) -> datetime:
+        """The present instant, aware UTC."""
+        ...
+
+
+class Appended(msgspec.Struct, frozen=True):
+    """The receipt of an append: the record is durable at `offset` of `partition`."""
+
+    partition: int
+    offset: int
+    appended_at_us: int
+
+
+class EventLog(Protocol):
+    """A partitioned, durable, append-only log. Offsets of a partition are contiguous from 0."""
+
+    @property
+    def identity(self) -> LogIdentity:
+        """Fixed for the life of the log."""
+        ...
+
+    async def append(self, partition: int, kind: Kind, stamped_at_us: int, payload: bytes) -> Appended:
+        """Return once the record is durable. Raise `LogUnavailable` where that is not known: it may still appear."""
+        ...
+
+    async def read(self, partition: int, start: int, bytes_max: int, wait_ms: int) -> list[LogRecord]:
+        """Durable records from offset `start` on, in order, at least one if any appears within `wait_ms`, else none.
+
+        Stops before `bytes_max` of payload is exceeded, but always returns one whole record. A record whose bytes were
+        damaged raises `LogDamaged`; an offset below the log's start raises `LogTrimmed`.
+        """
+        ...
+
+    async def bounds(self, partition: int) -> tuple[int, int]:
+        """The first offset that is still there and the offset that the next record will get."""
+        ...
+
+    async def trim(self, partition: int, before: int) -> None:
+        """Forget records below offset `before`. Idempotent."""
+        ...
+
+    async def close(self) -> None:
+        """Wait for appends under way, then let go of files or connections. Idempotent."""
+        ...
+
+
+class LogDamaged(Exception):
+    """A record's bytes are not what was appended. Never skipped: the owner stops and names the offset."""
+
+
+class LogTrimmed(Exception):
+    """The offset asked for is below the log's start."""
+
+
+class Item(msgspec.Struct, frozen=True):
+    """A definition of one tenant: a customer, a contract, a metric, a rate, an API key.
+
+    `body` is the owner's struct as JSON. `parent` groups items for listing (the rates of a card, the contracts of a
+    customer). `unique` are keys that no other item of this tenant and kind may hold. `revision` counts from 1;
+    `sequence` is the place of the item's first revision in the catalog, a stable cursor. Both are 0 before the put.
+    """
+
+    tenant: str
+    kind: str
+    id: str
+    body: bytes
+    parent: str | None = None
+    unique: tuple[str, ...] = ()
+    revision: int = 0
+    sequence: int = 0
+    recorded_at: datetime | None = None
+
+
+class Catalog(Protocol):
+    """A service's own definitions: append-only revisions, read as of now or as of an instant."""
+
+    def put(self, items: Sequence[Item], recorded_at: datetime) -> list[Item]:
+        """Append one revision of each item, all or none; return them with revision and sequence set.
+
+        An item with `revision` 0 is new: an id that exists raises `Conflict`. Otherwise `revision` is the one that was
+        read, and a later one in the catalog raises `Conflict`. A `unique` key that another item holds raises `Conflict`
+        (an earlier item of the same call may have given it up).
+        """
+        ...
+
+    def get(self, tenant: str, kind: str, id: str, as_of: datetime | None = None) -> Item | None:
+        """The latest revision (recorded at or before `as_of`), or None."""
+        ...
+
+    def find(self, tenant: str, kind: str, unique: str) -> Item | None:
+        """The item whose latest revision holds the unique key, or None."""
+        ...
+
+    def list(
+        self, tenant: str | None, kind: str, parent: str | None = None, after: int = 0, limit: int | None = None
+    ) -> list[Item]:
+        """Latest revisions in order of `sequence`, above `after`; of every tenant where `tenant` is None."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Ledger(Protocol):
+    """The double-entry ledger. Append-only; balances are projections of it."""
+
+    def post(self, transactions: Sequence[Transaction]) -> int:
+        """Append all or none; return how many were new. A known id with the same content is a no-op.
+
+        Raise `Conflict` for a known id with other content; assert that each sums to zero per unit. The writer of a pool
+        holds `pool` while it decides and posts.
+        """
+        ...
+
+    def balances(self, tenant: str, pool: str) -> dict[str, Decimal]:
+        """The balance of every account of the pool, in major units of the account's one unit."""
+        ...
+
+    def transactions(self, tenant: str, pool: str) -> list[Transaction]:
+        """All of the pool's transactions in the order they were posted."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class UsageReader(Protocol):
+    """What the aggregator answers to its siblings. Every answer is one consistent cut and says as of what."""
+
+    def metric(self, tenant: str, metric_id: str) -> Metric | None:
+        """The definition, archived or not, or None."""
+        ...
+
+    def usage(self, query: UsageQuery) -> Usage:
+        """Exact usage as of the newest markers. Raise `NotFound` for a metric or group key that is not there."""
+        ...
+
+    def settled(self, through: datetime) -> bool:
+        """Whether every event that can still be dated before `through` has been folded."""
+        ...
+
+
+class Rating(Protocol):
+    """What the rater answers to the contracts service."""
+
+    def charges(self, terms: ContractTerms, period: Span, cuts: frozenset[datetime]) -> ChargeSet:
+        """The complete set of charges of `period`, sliced at every instant in `cuts`. Reads usage once: one vector."""
+        ...
+
+    def rate_card_id(self, tenant: str, id: str | None, alias: str | None) -> str:
+        """The id of the card named by id or alias. Raise `NotFound` where there is none."""
+        ...
+
+    def product_tags(self, tenant: str, product_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """The tags of each product. Raise `NotFound` naming the first that does not exist."""
+        ...
+
+
+class Customers(Protocol):
+    """What the contracts service answers about customers."""
+
+    def keys_of(self, tenant: str, customer_id: str) -> tuple[str, ...]:
+        """The customer's id and ingest aliases: every key under which its events may come. Raise `NotFound`."""
+        ...
+
+    def customer_of(self, tenant: str, key: str) -> str | None:
+        """The id of the customer who holds this key now, or None: usage under it is unmatched."""
+        ...

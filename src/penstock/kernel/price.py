@@ -1,0 +1,65 @@
+"""What a product costs when: a price, and the stretch of time in which it is in force for a contract.
+
+Prices are in major units of their unit. A rate card with overrides resolves to price intervals, and rating knows
+nothing else (DESIGN.md section 7).
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import Enum
+
+import msgspec
+
+from penstock.kernel.meter import GroupValue
+from penstock.kernel.money import Unit
+from penstock.kernel.quantity import ZERO
+from penstock.kernel.window import Span
+
+# Name and value of each pricing group key, in the product's order.
+GroupValues = tuple[tuple[str, GroupValue], ...]
+
+
+class Model(Enum):
+    """The price models; one file each in `penstock.rater.pricing`."""
+
+    PER_UNIT = "PER_UNIT"
+    GRADUATED = "GRADUATED"
+
+
+class Tier(msgspec.Struct, frozen=True):
+    """The units from the tier before up to `up_to` (None = open-ended) cost `unit_price` each.
+
+    `flat` is added once the tier is entered. Half-open: exact for fractional quantities.
+    """
+
+    up_to: Decimal | None
+    unit_price: Decimal
+    flat: Decimal = ZERO
+
+
+class Price(msgspec.Struct, frozen=True):
+    """A price model with its parameters. `tiers` for GRADUATED, `unit_price` for PER_UNIT."""
+
+    model: Model
+    unit: Unit
+    unit_price: Decimal | None = None
+    tiers: tuple[Tier, ...] = ()
+
+
+class PriceInterval(msgspec.Struct, frozen=True):
+    """The price of a product for a contract in [start, end), for usage whose pricing groups have `group_values`.
+
+    `metric_id` is the quantity's source; `group_keys` the product's pricing group keys. `origin` says where the price
+    comes from (card, rate, override) and is shown in explanations.
+    """
+
+    contract_id: str
+    product_id: str
+    product_name: str
+    metric_id: str
+    group_keys: tuple[str, ...]
+    group_values: GroupValues
+    span: Span
+    price: Price
+    origin: dict[str, str]

@@ -1,0 +1,48 @@
+"""Usage: what is asked of the cells, and what comes back with the vector it is as of."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import msgspec
+
+from penstock.kernel.meter import GroupValue
+from penstock.kernel.record import Vector
+from penstock.kernel.window import Span
+
+
+class UsageQuery(msgspec.Struct, frozen=True):
+    """Usage of one metric for some customer keys, cut into `spans`, grouped by any subset of the metric's group keys.
+
+    `customers` are keys as sent (a customer's id and its aliases), resolved by the asker. `spans` are disjoint and in
+    order; a span may begin or end inside a 15-minute window: that part is answered from stored events, exactly.
+    `filters` keeps only the named values of a group key (None = the event has no such property).
+    """
+
+    tenant: str
+    metric_id: str
+    customers: tuple[str, ...]
+    spans: tuple[Span, ...]
+    group_by: tuple[str, ...] = ()
+    filters: tuple[tuple[str, tuple[GroupValue, ...]], ...] = ()
+    by_customer_key: bool = False
+
+
+class UsageRow(msgspec.Struct, frozen=True):
+    """One figure. `value` is None where nothing was counted by MAX, MIN or LATEST; count, sum and unique give zero.
+
+    Only combinations that hold at least one event come back; a span without any has no row.
+    """
+
+    span: Span
+    groups: tuple[GroupValue, ...]  # in the order of the query's `group_by`
+    value: Decimal | None
+    events: int
+    customer_key: str | None = None  # set where the query asked `by_customer_key`
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Rows ordered by span, then groups, then customer key, and the vector they are as of: one consistent cut."""
+
+    rows: tuple[UsageRow, ...]
+    vector: Vector
