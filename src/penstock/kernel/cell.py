@@ -44,6 +44,44 @@ class Cell(msgspec.Struct, gc=False):
     version: int = -1
 
 
+class CellQuestion(msgspec.Struct, frozen=True):
+    """Which cells to read, and how to merge them. All times are starts of 15-minute windows, in microseconds.
+
+    `starts` cut [`start_us`, `end_us`) into stretches: a cell belongs to the greatest start at or below its window.
+    `group_at` are the places, in the metric's group keys, that the answer keeps; `filters` pairs a place with the
+    values it may have. With `members`, UNIQUE cells come back one per counted value instead of one count.
+    """
+
+    tenant: str
+    metric: str
+    aggregation: Aggregation
+    customers: tuple[str, ...] | None
+    start_us: int
+    end_us: int
+    starts: tuple[int, ...]
+    group_at: tuple[int, ...] = ()
+    filters: tuple[tuple[int, tuple[GroupValue, ...]], ...] = ()
+    by_customer: bool = False
+    members: bool = False
+
+
+class CellRow(NamedTuple):
+    """Merged cells of one stretch, group and (where asked) customer key and member."""
+
+    start_us: int
+    groups: tuple[GroupValue, ...]
+    customer: str | None
+    member: GroupValue
+    cell: Cell
+
+
+class CellAnswer(msgspec.Struct, frozen=True):
+    """Rows with at least one event, and the greatest version that was read of each partition."""
+
+    rows: tuple[CellRow, ...]
+    versions: dict[int, int]
+
+
 def merge(aggregation: Aggregation, into: Cell, other: Cell) -> None:
     """Fold `other` into `into`: associative and commutative, identity = a cell without events.
 
@@ -54,13 +92,13 @@ def merge(aggregation: Aggregation, into: Cell, other: Cell) -> None:
         return
     first = not into.events
     into.events += other.events
-    if aggregation is Aggregation.SUM:
+    if first:
+        into.value, into.latest_us, into.latest_id = other.value, other.latest_us, other.latest_id
+    elif aggregation is Aggregation.SUM:
         into.value += other.value
     elif aggregation is Aggregation.MAX:
-        into.value = other.value if first else max(into.value, other.value)
+        into.value = max(into.value, other.value)
     elif aggregation is Aggregation.MIN:
-        into.value = other.value if first else min(into.value, other.value)
-    elif aggregation is Aggregation.LATEST and (
-        first or (other.latest_us, other.latest_id) > (into.latest_us, into.latest_id)
-    ):
+        into.value = min(into.value, other.value)
+    elif aggregation is Aggregation.LATEST and (other.latest_us, other.latest_id) > (into.latest_us, into.latest_id):
         into.value, into.latest_us, into.latest_id = other.value, other.latest_us, other.latest_id

@@ -108,7 +108,8 @@ class Chunk:
 
     @property
     def body_hashes(self) -> BodyHashes:
-        return self._numpy("body_hash")
+        out: BodyHashes = self._batch.column("body_hash").to_numpy(zero_copy_only=False)
+        return out
 
     @property
     def times_us(self) -> npt.NDArray[np.int64]:
@@ -120,8 +121,8 @@ class Chunk:
         encoded = self._batch.column(column)
         return encoded.indices.to_numpy(zero_copy_only=False), encoded.dictionary.to_pylist()
 
-    @property
-    def transaction_ids(self) -> list[str]:
+    def ids(self) -> list[str]:
+        """The transaction ids. A method, so that it can be handed on and asked only where LATEST needs it."""
         out: list[str] = self._batch.column("transaction_id").to_pylist()
         return out
 
@@ -134,6 +135,3 @@ class Chunk:
     def arrow(self, column: str) -> Any:
         """The Arrow array of a column, for a store that takes Arrow."""
         return self._batch.column(column)
-
-    def _numpy(self, column: str) -> Any:
-        return self._batch.column(column).to_numpy(zero_copy_only=False)

@@ -52,4 +52,5 @@ def is_bookable(value: Decimal, unit: Unit) -> bool:
 
 def round_to_step(value: Decimal, unit: Unit) -> Decimal:
     """Round an exact amount to the unit's smallest step, half away from zero. The only rounding of money there is."""
-    return value.quantize(unit.step, context=_ROUNDING)
+    rounded = value.quantize(unit.step, context=_ROUNDING)
+    return rounded if rounded else rounded.copy_abs()  # a negative amount below half a step is 0, not -0

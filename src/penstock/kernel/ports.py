@@ -5,18 +5,21 @@ Stores are called from worker threads and are synchronous; the log is called fro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 
 import msgspec
 
+from penstock.kernel.cell import Cell, CellAnswer, CellKey, CellQuestion
 from penstock.kernel.charge import ChargeSet
 from penstock.kernel.contract import ContractTerms
 from penstock.kernel.entry import Transaction
+from penstock.kernel.identity import BodyHashes, Identities
 from penstock.kernel.meter import Metric
-from penstock.kernel.record import Kind, LogIdentity, LogRecord
+from penstock.kernel.record import Kind, LogIdentity, LogRecord, Marker, Vector
+from penstock.kernel.stored import StoredEvents, StoredIds
 from penstock.kernel.usage import Usage, UsageQuery
 from penstock.kernel.window import Span
 
@@ -143,6 +146,75 @@ class Ledger(Protocol):
 
     def transactions(self, tenant: str, pool: str) -> list[Transaction]:
         """All of the pool's transactions in the order they were posted."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Flush(msgspec.Struct, frozen=True):
+    """What an owner writes at once: stored events, ids and touched customers, then cells, then the marker."""
+
+    events: tuple[StoredEvents, ...]
+    ids: tuple[StoredIds, ...]
+    controls: tuple[tuple[int, bytes], ...]  # offset and payload of control records
+    touched: frozenset[tuple[str, str]]  # tenant, customer key
+    cells: Mapping[CellKey, Cell]
+    marker: Marker
+
+
+class FoldStore(Protocol):
+    """What the one owner of a partition keeps in the usage store. Writing a flush twice, or late, is harmless."""
+
+    def flush(self, flush: Flush) -> None:
+        """Write events (and ids, controls, touched), then cells, then the marker, each durable before the next.
+
+        Raise `StoreUnavailable` where the outcome is unknown: the owner starts again from the marker.
+        """
+        ...
+
+    def marker(self, partition: int) -> Marker | None:
+        """The partition's newest marker, or None before the first flush."""
+        ...
+
+    def ids(self, partition: int, through: int, since_day: int) -> Iterator[tuple[int, Identities, BodyHashes]]:
+        """The ids of records at or below offset `through`, by generation day from `since_day` on, each once."""
+        ...
+
+    def controls(self, partition: int, through: int) -> list[bytes]:
+        """The payloads of stored control records at or below offset `through`, in log order."""
+        ...
+
+    def load_cells(self, keys: Sequence[CellKey]) -> dict[CellKey, Cell]:
+        """The stored cells among `keys`, each at its greatest version, whatever the marker says."""
+        ...
+
+    def windows(self, partition: int) -> set[int]:
+        """The start, in microseconds, of every window of which the partition has a stored cell."""
+        ...
+
+
+class UsageStore(FoldStore, Protocol):
+    """The usage store as its readers see it. Reads of events say as of what; reads of cells tell their versions."""
+
+    def markers(self) -> dict[int, Marker]:
+        """The newest marker of every partition."""
+        ...
+
+    def read_cells(self, question: CellQuestion) -> CellAnswer:
+        """Cells of one metric, merged over whatever the question does not group by, and the versions they hold."""
+        ...
+
+    def read_events(
+        self, tenant: str, customers: tuple[str, ...] | None, span: Span | None, as_of: Vector, partition: int | None
+    ) -> Iterator[StoredEvents]:
+        """Stored events in [span) of some customer keys (all where None), at or below `as_of`, once each, in batches.
+
+        Quarantined events are left out. Batches hold at most some 100,000 rows.
+        """
+        ...
+
+    def customer_keys(self, tenant: str, after: str, limit: int) -> list[str]:
+        """Customer keys that have stored events, in order, above `after`."""
         ...
 
     def close(self) -> None: ...

@@ -63,3 +63,4 @@ class PriceInterval(msgspec.Struct, frozen=True):
     span: Span
     price: Price
     origin: dict[str, str]
+    product_tags: tuple[str, ...] = ()

@@ -11,7 +11,7 @@
     ├── Unprocessable 422       understood, but against a rule of the domain
     ├── TooMany 429             slow down; `retry_after_s` says for how long
     ├── LogUnavailable 503      no acknowledgement: the outcome is unknown, retry with the same ids
-    └── StoreUnavailable 503    the usage store did not answer
+    └── StoreUnavailable 503    a store did not answer
 
 A bug is an assert, never one of these. They are encoded once, at the edge (`penstock.web.problem`).
 """
@@ -74,4 +74,4 @@ class LogUnavailable(Problem):
 
 
 class StoreUnavailable(Problem):
-    status, type, title = 503, "store-unavailable", "Usage store unavailable"
+    status, type, title = 503, "store-unavailable", "Store unavailable"

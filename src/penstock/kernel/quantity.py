@@ -71,7 +71,10 @@ def bounded(value: Decimal) -> Decimal:
         raise OutOfRange(f"more than {INTEGER_DIGITS_MAX} digits before the point")
     if value.adjusted() < -FRACTION_DIGITS_MAX:
         raise OutOfRange(f"more than {FRACTION_DIGITS_MAX} digits after the point")
-    value = value.normalize(EXACT)
+    try:
+        value = value.normalize(EXACT)
+    except decimal.Inexact as exc:  # more digits than the context holds, and the last of them is no zero
+        raise OutOfRange(f"more than {FRACTION_DIGITS_MAX} digits after the point") from exc
     exponent = value.as_tuple().exponent
     assert isinstance(exponent, int)
     if exponent < -FRACTION_DIGITS_MAX:

@@ -96,7 +96,9 @@ class Calendar(msgspec.Struct, frozen=True):
         if self.unit is Cadence.HOUR:
             return self.anchor + timedelta(hours=index * self.count)
         local = self.anchor.astimezone(ZoneInfo(self.zone)).replace(tzinfo=None)
-        return self._shift(local, index * self.count).replace(tzinfo=ZoneInfo(self.zone)).astimezone(UTC)
+        shifted = self._shift(local, index * self.count)
+        # An anchor in the hour that the clock repeats keeps its side of it: timedelta arithmetic forgets `fold`.
+        return shifted.replace(tzinfo=ZoneInfo(self.zone), fold=local.fold).astimezone(UTC)
 
     def _shift(self, local: datetime, steps: int) -> datetime:
         if self.unit is Cadence.DAY:

@@ -1,0 +1,60 @@
+# The habits. Everything a target needs is installed into .venv by the target itself.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+# The first Python of at least 3.11 that can make a virtual environment; `make PYTHON=python3.13 venv` names another.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.14; do \
+	if "$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	then echo "$$python"; break; fi; done)
+
+# Two stamps: what Penstock needs to run, and what its tests need on top. Both are stale when pyproject.toml is newer.
+RUNTIME := $(VENV)/.runtime
+COMPLETE := $(VENV)/.complete
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo up test test-fast lint bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(RUNTIME) ## a small vendor's day from event to invoice, in one process
+	@$(BIN)/python examples/demo.py $(ARGS)
+
+up: $(RUNTIME) ## run Penstock here; options go in ARGS="--http-port 8600 --data-dir data"
+	@$(BIN)/penstock up $(ARGS)
+
+test: lint ## lint, types, imports and every test
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+test-fast: $(COMPLETE) ## the tests that take under two minutes
+	@$(BIN)/python -m pytest -q -m 'not slow' $(ARGS)
+
+lint: $(COMPLETE) ## ruff, mypy --strict, import-linter
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo
+
+bench: $(RUNTIME) ## load the pipeline over HTTP and print how fast it is
+	@$(BIN)/python -m loadtest.bench $(ARGS)
+
+venv: $(COMPLETE) ## install everything into .venv
+
+clean: ## remove .venv, caches and builds; data/ stays
+	@rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@find src services tests loadtest examples -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+$(RUNTIME): pyproject.toml
+	@test -x $(BIN)/python || { \
+		test -n "$(PYTHON)" || { echo "Penstock needs Python 3.11 or later with venv; none was found." >&2; exit 1; }; \
+		echo "Making .venv with $(PYTHON)"; "$(PYTHON)" -m venv $(VENV); }
+	@echo "Installing Penstock into .venv (a minute or two the first time)"
+	@$(PIP) install --upgrade 'pip>=25.1'  # the first that knows --group
+	@$(PIP) install --editable .
+	@touch $@
+
+$(COMPLETE): $(RUNTIME)
+	@echo "Installing what the tests need into .venv"
+	@$(PIP) install --editable . --group test --group lint
+	@touch $@

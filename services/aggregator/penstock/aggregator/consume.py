@@ -1,0 +1,216 @@
+"""The shell around the fold: one owner per partition reads the log, folds, flushes, and starts again from its marker.
+
+Everything that is in memory is a function of the log's prefix at the marker, so whatever goes wrong, the owner forgets it
+and restores. Control records are applied between two folds, with everything before them flushed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+
+import msgspec
+
+from penstock.aggregator.fill import cells_of
+from penstock.aggregator.fold import Fold
+from penstock.kernel.cell import Cell, CellKey
+from penstock.kernel.control import MetricArchived, MetricDefined, decode_control
+from penstock.kernel.event import GENERATIONS_KEPT
+from penstock.kernel.idset import IdSet
+from penstock.kernel.meter import Metric
+from penstock.kernel.ports import EventLog, Flush, UsageStore
+from penstock.kernel.problems import Problem
+from penstock.kernel.record import Kind, LogIdentity, LogRecord, Marker
+from penstock.kernel.stored import StoredEvents, StoredIds
+from penstock.kernel.window import BASE_WINDOW_US
+
+READ_BYTES_MAX = 4 * 2**20
+READ_WAIT_MS = 1_000
+RETRY_DELAY_MS = 500
+CELLS_MAX = 200_000
+MARKER_EVERY_US = 1_000_000  # of log clock: a quiet partition's marker need not be written for every tick at once
+
+logger = logging.getLogger(__name__)
+
+
+class WrongLog(Exception):
+    """The usage store was folded from another log than this one. Refused: its offsets would lie."""
+
+
+class Applied(msgspec.Struct):
+    """Which control records a partition has seen: ids, and the highest sequence per subject."""
+
+    ids: set[str]
+    sequences: dict[str, int]
+
+    def is_news(self, control: MetricDefined | MetricArchived) -> bool:
+        """Whether to apply it: a repeat or an overtaken one changes nothing. Remembers it."""
+        if control.id in self.ids or control.sequence <= self.sequences.get(control.subject, -1):
+            return False
+        self.ids.add(control.id)
+        self.sequences[control.subject] = control.sequence
+        return True
+
+
+class Owner:
+    """The one writer of a partition's cells in this process. `run` never returns unless cancelled or refused."""
+
+    def __init__(self, partition: int, log: EventLog, store: UsageStore, retention_us: int) -> None:
+        self.partition = partition
+        self._log = log
+        self._store = store
+        self._retention_us = retention_us
+        self._fold = Fold(partition)
+        self._applied = Applied(set(), {})
+        self._marker: Marker | None = None
+        self._behind: deque[tuple[int, int]] = deque()  # append time, offset: what may be trimmed one day
+        self.restores = 0
+
+    @property
+    def offset(self) -> int:
+        """The last offset that is folded and flushed, -1 for none."""
+        return self._marker.offset if self._marker else -1
+
+    @property
+    def clock_us(self) -> int:
+        return self._marker.clock_us if self._marker else 0
+
+    async def run(self) -> None:
+        """Own the partition for good. A passing error is logged, and the owner starts again from its marker."""
+        while True:
+            try:
+                await self.restore()
+                while True:
+                    await self.step(READ_WAIT_MS)
+            except (Problem, OSError) as exc:
+                logger.warning("partition %d starts again from its marker: %s", self.partition, exc)
+                await asyncio.sleep(RETRY_DELAY_MS / 1000)
+
+    async def restore(self) -> None:
+        """Forget what is in memory; read the state as of the marker."""
+        marker = await asyncio.to_thread(self._store.marker, self.partition)
+        if marker is not None:
+            await self._check(marker)
+        self._fold, self._applied = await asyncio.to_thread(self._restored, marker)
+        self._marker = marker
+        self.restores += 1
+
+    async def _check(self, marker: Marker) -> None:
+        identity = self._log.identity
+        first, end = await self._log.bounds(self.partition)
+        if (marker.log_id, marker.partitions) != (identity.log_id, identity.partitions):
+            raise WrongLog(f"the store was folded from log {marker.log_id} with {marker.partitions} partitions")
+        if first > marker.offset + 1 or end <= marker.offset:
+            raise WrongLog(f"{marker}, but the log holds offsets {first} to {end - 1}")
+        if first <= marker.offset:
+            [record, *_] = await self._log.read(self.partition, marker.offset, 1, 0)
+            if record.digest() != marker.digest:
+                raise WrongLog(f"{marker}, but the log's record there is another one")
+
+    def _restored(self, marker: Marker | None) -> tuple[Fold, Applied]:
+        windows = self._store.windows(self.partition)
+        applied = Applied(set(), {})
+        if marker is None:
+            return Fold(self.partition, partial=windows), applied
+        ids = IdSet()
+        for day, identities, bodies in self._store.ids(
+            self.partition, marker.offset, marker.clock_day - GENERATIONS_KEPT + 1
+        ):
+            ids.restore(day, identities, bodies)
+        metrics: dict[str, Metric] = {}
+        for payload in self._store.controls(self.partition, marker.offset):
+            control = decode_control(payload)
+            if applied.is_news(control):
+                apply_definition(metrics, control)
+        fold = Fold(
+            self.partition,
+            offset=marker.offset,
+            clock_us=marker.clock_us,
+            ids=ids,
+            metrics=metrics,
+            partial=windows,
+        )
+        return fold, applied
+
+    async def step(self, wait_ms: int) -> int:
+        """Fold and flush what the log has, up to the next control record; return how many records that were."""
+        records = await self._log.read(self.partition, self._fold.offset + 1, READ_BYTES_MAX, wait_ms)
+        if not records:
+            return 0
+        plain = next((i for i, r in enumerate(records) if r.kind is Kind.CONTROL), len(records))
+        if plain:
+            await asyncio.to_thread(self._fold_records, records[:plain])
+        else:
+            await asyncio.to_thread(self._apply_control, records[0])
+        await self._trim(records[: plain or 1])
+        return plain or 1
+
+    def _fold_records(self, records: Sequence[LogRecord]) -> None:
+        fold = self._fold
+        study = fold.study(records)
+        missing = fold.missing(study)
+        fold.apply(study, self._store.load_cells(missing) if missing else {})
+        if all(r.kind is Kind.TICK for r in records) and self._is_marker_fresh(fold.clock_us):
+            return
+        self._flush(records[-1], fold.take_dirty(), tuple(study.events), tuple(study.ids), frozenset(study.touched))
+        fold.forget(CELLS_MAX)
+
+    def _is_marker_fresh(self, clock_us: int) -> bool:
+        return self._marker is not None and clock_us - self._marker.clock_us < MARKER_EVERY_US
+
+    def _apply_control(self, record: LogRecord) -> None:
+        """Apply one control record, everything before it being flushed; its marker says that its work is done."""
+        fold = self._fold
+        control = decode_control(record.payload)
+        filled: dict[CellKey, Cell] = {}
+        if self._applied.is_news(control):
+            apply_definition(fold.metrics, control)
+            if isinstance(control, MetricDefined):
+                filled = self._filled(control.metric, record.offset)
+        fold.offset = record.offset
+        fold.clock_us = max(fold.clock_us, record.clock_us)
+        fold.partial |= {key.window_us for key in filled}
+        self._flush(record, filled, controls=((record.offset, record.payload),))
+
+    def _filled(self, metric: Metric, offset: int) -> dict[CellKey, Cell]:
+        """The metric's cells as of `offset`, from stored events: all of them are stored, for they came before."""
+        as_of = tuple(offset if p == self.partition else -1 for p in range(self._log.identity.partitions))
+        stored = self._store.read_events(metric.tenant, None, None, as_of, self.partition)
+        return cells_of(metric, stored, version=offset)
+
+    def _flush(
+        self,
+        last: LogRecord,
+        cells: dict[CellKey, Cell],
+        events: tuple[StoredEvents, ...] = (),
+        ids: tuple[StoredIds, ...] = (),
+        touched: frozenset[tuple[str, str]] = frozenset(),
+        controls: tuple[tuple[int, bytes], ...] = (),
+    ) -> None:
+        marker = marker_at(last, self._log.identity, self._fold.clock_us)
+        events = tuple(e for e in events if len(e))
+        self._store.flush(Flush(events, ids, controls, touched, cells, marker))
+        self._marker = marker
+
+    async def _trim(self, records: Sequence[LogRecord]) -> None:
+        """Let the log forget what is folded and older than its retention, an hour's worth at a time."""
+        newest = records[-1]
+        if not self._behind or newest.appended_at_us - self._behind[-1][0] > 4 * BASE_WINDOW_US:
+            self._behind.append((newest.appended_at_us, newest.offset))
+        if self._behind[0][0] < newest.appended_at_us - self._retention_us:
+            _, offset = self._behind.popleft()
+            # The marker's own record stays: a start checks its digest.
+            await self._log.trim(self.partition, min(offset, self.offset))
+
+
+def apply_definition(metrics: dict[str, Metric], control: MetricDefined | MetricArchived) -> None:
+    if isinstance(control, MetricDefined):
+        metrics[control.metric.id] = control.metric
+    else:
+        metrics.pop(control.metric_id, None)
+
+
+def marker_at(record: LogRecord, identity: LogIdentity, clock_us: int) -> Marker:
+    return Marker(record.partition, record.offset, identity.log_id, identity.partitions, record.digest(), clock_us)

@@ -1,0 +1,235 @@
+"""THE VERB: fold log records of one partition into cells. Pure and deterministic; the shell reads and writes.
+
+`Fold.study` decides what became of every event (exact dedupe, age, quarantine) and what the metrics take from them;
+`Fold.missing` names the stored cells it needs; `Fold.apply` adds up. A record goes into a cell as a whole, and only if
+its offset is above the cell's version, so that a replay, a zombie or a half-written flush changes nothing (DESIGN.md
+section 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.aggregator.tally import Batch, Contribution, Rows, read_batch_properties, tally
+from penstock.kernel.cell import CONSERVATION, Cell, CellKey, merge
+from penstock.kernel.chunk import Chunk
+from penstock.kernel.event import BACKDATE_DAYS_MAX, FOLD_SLACK_HOURS, GENERATIONS_KEPT, Outcome, Verdict
+from penstock.kernel.idset import IdSet
+from penstock.kernel.meter import Aggregation, Metric
+from penstock.kernel.quantity import exact
+from penstock.kernel.record import US_PER_DAY, Kind, LogRecord
+from penstock.kernel.stored import StoredEvents, StoredIds
+
+US_PER_HOUR = 3_600_000_000
+LATE_US = BACKDATE_DAYS_MAX * US_PER_DAY + FOLD_SLACK_HOURS * US_PER_HOUR
+
+
+class Study:
+    """What some records bring: events and ids to store, and what each metric takes. `offsets` has one per event."""
+
+    def __init__(self) -> None:
+        self.events: list[StoredEvents] = []
+        self.ids: list[StoredIds] = []
+        self.parts: list[tuple[Contribution, npt.NDArray[np.int64]]] = []
+        self.conservation: list[tuple[CellKey, int, int]] = []  # cell, record offset, events
+        self.touched: set[tuple[str, str]] = set()  # tenant, customer key
+
+    def cell_keys(self) -> set[CellKey]:
+        found = {key for contribution, _ in self.parts for key in contribution.keys}
+        found.update(key for key, _, _ in self.conservation)
+        return found
+
+
+class Fold:
+    """The state of one partition as of `offset`: cells, ids, metrics and clock, all a function of the log's prefix.
+
+    `partial` are the windows (start, in microseconds) of which the store may hold cells that are not in memory; a cell
+    of any other window that is not in memory does not exist.
+    """
+
+    def __init__(
+        self,
+        partition: int,
+        *,
+        offset: int = -1,
+        clock_us: int = 0,
+        ids: IdSet | None = None,
+        metrics: Mapping[str, Metric] | None = None,
+        partial: set[int] | None = None,
+    ) -> None:
+        self.partition = partition
+        self.offset = offset
+        self.clock_us = clock_us
+        self.ids = ids if ids is not None else IdSet()
+        self.metrics = dict(metrics or {})
+        self.cells: dict[CellKey, Cell] = {}
+        self.dirty: set[CellKey] = set()
+        self.partial = partial if partial is not None else set()
+
+    @exact
+    def study(self, records: Sequence[LogRecord]) -> Study:
+        """Judge the events of consecutive chunk and tick records above `offset`; advances ids, clock and offset."""
+        study = Study()
+        run: list[LogRecord] = []
+        clocks: list[int] = []
+        for record in records:
+            assert record.offset == self.offset + 1, f"offset {record.offset} after {self.offset}: not contiguous"
+            assert record.kind is not Kind.CONTROL, "the shell applies control records between studies"
+            day_before = self.clock_us // US_PER_DAY
+            self.clock_us = max(self.clock_us, record.clock_us)
+            self.offset = record.offset
+            if self.clock_us // US_PER_DAY != day_before:
+                # Generations drop between two records, never at a flush: a copy is known or out of range, for ever.
+                self._study_run(study, run, clocks)
+                run, clocks = [], []
+                self.ids.drop_before(self.clock_us // US_PER_DAY - GENERATIONS_KEPT + 1)
+            if record.kind is Kind.CHUNK:
+                run.append(record)
+                clocks.append(self.clock_us)
+        self._study_run(study, run, clocks)
+        return study
+
+    def _study_run(self, study: Study, run: Sequence[LogRecord], clocks: Sequence[int]) -> None:
+        """Judge the events of chunks that share one generation."""
+        if not run:
+            return
+        chunks = [Chunk.decode(record.payload) for record in run]
+        sizes = [len(c) for c in chunks]
+        chunk = Chunk.concat(chunks)
+        offsets = np.repeat(np.array([r.offset for r in run], np.int64), sizes)
+        indices = np.concatenate([np.arange(n) for n in sizes]).astype(np.int64)
+        clock = np.repeat(np.array(clocks, np.int64), sizes)
+        outcomes = self._judge(study, chunk, offsets, indices, clock)
+        fresh = np.flatnonzero(outcomes == Outcome.UNMATCHED)
+        kept = chunk.take(fresh)
+        outcomes[fresh] = self._tally(study, kept, offsets[fresh])
+        study.events.append(
+            StoredEvents.of_chunk(kept, self.partition, offsets[fresh], indices[fresh], outcomes[fresh])
+        )
+        self._conserve(study, chunk, outcomes, offsets, clock)
+
+    def _judge(
+        self, study: Study, chunk: Chunk, offsets: Rows, indices: Rows, clock: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.uint8]:
+        """An `Outcome` per event, UNMATCHED for those still to be tallied; remembers the new ids."""
+        outcomes = np.full(len(chunk), Outcome.UNMATCHED, np.uint8)
+        outcomes[chunk.times_us < clock - LATE_US] = Outcome.LATE
+        judged = np.flatnonzero(outcomes == Outcome.UNMATCHED)
+        identities, bodies = chunk.identities[judged], chunk.body_hashes[judged]
+        verdicts = self.ids.probe(identities, bodies)
+        outcomes[judged[verdicts == Verdict.DUPLICATE]] = Outcome.DUPLICATE
+        outcomes[judged[verdicts == Verdict.CONFLICT]] = Outcome.CONFLICT
+        new = verdicts == Verdict.ACCEPTED
+        if new.any():
+            day = int(clock[-1]) // US_PER_DAY  # a run has one day
+            self.ids.add(day, identities[new], bodies[new])
+            at = judged[new]
+            study.ids.append(StoredIds(day, identities[new], bodies[new], offsets[at], indices[at]))
+        return outcomes
+
+    def _tally(self, study: Study, chunk: Chunk, offsets: Rows) -> npt.NDArray[np.uint8]:
+        """Let every metric take what it wants of new events; return each event's outcome."""
+        outcomes = np.full(len(chunk), Outcome.UNMATCHED, np.uint8)
+        if not len(chunk):
+            return outcomes
+        for batch, metrics in _batches(chunk, self.partition, list(self.metrics.values())):
+            outcomes[batch.rows[batch.properties.bad]] = Outcome.QUARANTINED
+            for metric in metrics:
+                taken = tally(metric, batch)
+                if taken is not None:
+                    study.parts.append((taken, offsets))
+                    outcomes[taken.rows] = Outcome.COUNTED
+        tenants, tenant_names = chunk.codes("tenant")
+        customers, customer_names = chunk.codes("customer")
+        pairs = np.unique(tenants.astype(np.int64) * len(customer_names) + customers).tolist()
+        study.touched.update(
+            (tenant_names[p // len(customer_names)], customer_names[p % len(customer_names)]) for p in pairs
+        )
+        return outcomes
+
+    def _conserve(
+        self, study: Study, chunk: Chunk, outcomes: npt.NDArray[np.uint8], offsets: Rows, clock: npt.NDArray[np.int64]
+    ) -> None:
+        """Count what became of every event, by tenant and hour of the log clock, record by record."""
+        if not len(chunk):
+            return
+        tenants, names = chunk.codes("tenant")
+        table = np.stack([offsets, clock // US_PER_HOUR, tenants.astype(np.int64), outcomes.astype(np.int64)], axis=1)
+        rows, counts = np.unique(table, axis=0, return_counts=True)
+        for (offset, hour, tenant, outcome), count in zip(rows.tolist(), counts.tolist(), strict=True):
+            window = hour * US_PER_HOUR
+            key = CellKey(names[tenant], CONSERVATION, "", window, (Outcome(outcome).name,), None, self.partition)
+            study.conservation.append((key, offset, count))
+
+    def missing(self, study: Study) -> list[CellKey]:
+        """The cells that the study touches, that the store may hold, and that are not in memory."""
+        return [k for k in study.cell_keys() if k not in self.cells and k.window_us in self.partial]
+
+    @exact
+    def apply(self, study: Study, loaded: Mapping[CellKey, Cell]) -> None:
+        """Add the study to the cells. `loaded` has every stored cell of `missing(study)`, whatever its version."""
+        self.cells.update(loaded)
+        for contribution, offsets in study.parts:
+            self._add(contribution, offsets)
+        for key, offset, count in study.conservation:
+            cell = self.cells.setdefault(key, Cell())
+            if offset > cell.version:
+                merge(Aggregation.COUNT, cell, Cell(events=count, version=offset))
+                self.dirty.add(key)
+
+    def _add(self, contribution: Contribution, offsets: Rows) -> None:
+        event_offsets = offsets[contribution.rows]
+        targets = [self.cells.setdefault(key, Cell()) for key in contribution.keys]
+        versions = np.array([t.version for t in targets], np.int64)
+        keep = None
+        if int(versions.max()) >= int(event_offsets.min()):
+            # A cell that another owner, or a flush cut short, has already taken further than this record.
+            keep = event_offsets > versions[contribution.cell]
+        newest = np.full(len(targets), -1, np.int64)
+        np.maximum.at(newest, contribution.cell, event_offsets)
+        aggregation = contribution.metric.aggregation
+        for key, target, gain, version in zip(
+            contribution.keys, targets, contribution.cells(keep), newest.tolist(), strict=True
+        ):
+            if version > target.version:
+                gain.version = version
+                merge(aggregation, target, gain)
+                self.dirty.add(key)
+
+    def take_dirty(self) -> dict[CellKey, Cell]:
+        """The cells that changed since the last call; the caller stores them."""
+        changed = {key: self.cells[key] for key in self.dirty}
+        self.dirty = set()
+        return changed
+
+    def forget(self, cells_max: int) -> None:
+        """Drop clean cells, oldest windows first, when there are more than `cells_max`; they are loaded when needed."""
+        if len(self.cells) <= cells_max:
+            return
+        windows = sorted({key.window_us for key in self.cells})
+        old = set(windows[: max(1, len(windows) // 2)])
+        self.partial |= old
+        self.cells = {k: c for k, c in self.cells.items() if k.window_us not in old or k in self.dirty}
+
+
+def _batches(chunk: Chunk, partition: int, metrics: Sequence[Metric]) -> list[tuple[Batch, list[Metric]]]:
+    """The events of a chunk by tenant and event type, with the metrics that look at that type."""
+    tenants, tenant_names = chunk.codes("tenant")
+    types, type_names = chunk.codes("event_type")
+    customers, customer_names = chunk.codes("customer")
+    both = tenants.astype(np.int64) * len(type_names) + types
+    out = []
+    for pair in np.unique(both).tolist():
+        tenant, event_type = tenant_names[pair // len(type_names)], type_names[pair % len(type_names)]
+        wanted = [m for m in metrics if m.tenant == tenant and m.event_types.matches(event_type)]
+        if not wanted:
+            continue
+        rows = np.flatnonzero(both == pair)
+        part = chunk if len(rows) == len(chunk) else chunk.take(rows)
+        properties = read_batch_properties(wanted, part.properties)
+        codes = (customers[rows], customer_names)
+        out.append((Batch(tenant, partition, rows, codes, part.times_us, part.ids, properties), wanted))
+    return out

@@ -1,0 +1,143 @@
+"""Cells as rows of SQL, and back: the questions that the store asks of its `cells` table."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from penstock.kernel.cell import Cell, CellAnswer, CellKey, CellQuestion, CellRow
+from penstock.kernel.meter import Aggregation, GroupValue
+
+_SECOND_US = 1_000_000
+_DECIMAL = pa.decimal256(76, 12)
+
+
+def to_text(value: GroupValue) -> str:
+    """A group value as the store has it: null is empty, text has a `=` before it."""
+    return "" if value is None else "=" + value
+
+
+def from_text(text: str) -> GroupValue:
+    return text[1:] if text else None
+
+
+def to_arrow(cells: Sequence[tuple[CellKey, Cell]]) -> pa.Table:
+    """Rows of the table `cells`."""
+    keys = [key for key, _ in cells]
+    held = [cell for _, cell in cells]
+    return pa.table(
+        {
+            "tenant": pa.array([k.tenant for k in keys], pa.string()),
+            "metric": pa.array([k.metric for k in keys], pa.string()),
+            "customer": pa.array([k.customer for k in keys], pa.string()),
+            "window": pa.array([k.window_us // _SECOND_US for k in keys], pa.uint32()),
+            "groups": pa.array([[to_text(g) for g in k.groups] for k in keys], pa.list_(pa.string())),
+            "member": pa.array([to_text(k.member) for k in keys], pa.string()),
+            "partition": pa.array([k.partition for k in keys], pa.uint16()),
+            "events": pa.array([c.events for c in held], pa.uint64()),
+            "value": pa.array([c.value for c in held], _DECIMAL),
+            "latest_us": pa.array([c.latest_us for c in held], pa.int64()),
+            "latest_id": pa.array([c.latest_id for c in held], pa.string()),
+            "version": pa.array([c.version for c in held], pa.uint64()),
+        }
+    )
+
+
+class LoadQuestion(NamedTuple):
+    """Cells of one tenant, metric and partition, by their customers and windows: a superset of what is wanted."""
+
+    tenant: str
+    metric: str
+    partition: int
+    customers: list[str]
+    windows: list[int]
+
+
+def load_questions(keys: Sequence[CellKey]) -> list[LoadQuestion]:
+    grouped: dict[tuple[str, str, int], tuple[set[str], set[int]]] = defaultdict(lambda: (set(), set()))
+    for key in keys:
+        customers, windows = grouped[key.tenant, key.metric, key.partition]
+        customers.add(key.customer)
+        windows.add(key.window_us // _SECOND_US)
+    return [LoadQuestion(t, m, p, sorted(c), sorted(w)) for (t, m, p), (c, w) in grouped.items()]
+
+
+def load_sql(question: LoadQuestion) -> tuple[str, dict[str, Any]]:
+    sql = """SELECT tenant, metric, customer, toInt64(toUnixTimestamp(window)), groups, member, partition,
+                    events, value, latest_us, latest_id, version
+             FROM cells
+             WHERE tenant = {tenant:String} AND metric = {metric:String} AND partition = {partition:UInt16}
+               AND customer IN {customers:Array(String)}
+               AND window IN (SELECT toDateTime(arrayJoin({windows:Array(UInt32)}), 'UTC'))"""
+    return sql, question._asdict()
+
+
+def loaded(rows: Sequence[Any]) -> Iterator[tuple[CellKey, Cell]]:
+    for tenant, metric, customer, window, groups, member, partition, *cell in rows:
+        values = tuple(from_text(g) for g in groups)
+        yield CellKey(tenant, metric, customer, window * _SECOND_US, values, from_text(member), partition), Cell(*cell)
+
+
+_VALUE = {
+    Aggregation.COUNT: "toDecimal256(0, 12)",
+    Aggregation.UNIQUE: "toDecimal256(0, 12)",
+    Aggregation.SUM: "sum(value)",
+    Aggregation.MAX: "maxIf(value, events > 0)",
+    Aggregation.MIN: "minIf(value, events > 0)",
+    Aggregation.LATEST: "argMaxIf(value, (latest_us, latest_id), events > 0)",
+}
+
+
+def question_sql(question: CellQuestion) -> tuple[str, dict[str, Any]]:
+    """Merge in the store what the question does not keep; per row the greatest version of each partition."""
+    asked: dict[str, Any] = {
+        "tenant": question.tenant,
+        "metric": question.metric,
+        "start": question.start_us // _SECOND_US,
+        "end": question.end_us // _SECOND_US,
+        "starts": [s // _SECOND_US for s in question.starts],
+    }
+    keep = ["roundDown(toInt64(toUnixTimestamp(window)), {starts:Array(Int64)}) AS stretch"]
+    keep.append(f"[{', '.join(f'groups[{place + 1}]' for place in question.group_at)}]::Array(String) AS grouped")
+    keep.append("customer AS customer_kept" if question.by_customer else "'' AS customer_kept")
+    keep.append("member AS member_kept" if question.members else "'' AS member_kept")
+    counted = "sum(events)"
+    if question.aggregation is Aggregation.UNIQUE and not question.members:
+        counted = "uniqExactIf(member, events > 0)"
+    where = ["tenant = {tenant:String}", "metric = {metric:String}"]
+    if question.customers is not None:
+        where.append("customer IN {customers:Array(String)}")
+        asked["customers"] = list(question.customers)
+    where.append("window >= toDateTime({start:Int64}, 'UTC') AND window < toDateTime({end:Int64}, 'UTC')")
+    for n, (place, values) in enumerate(question.filters):
+        where.append(f"groups[{place + 1}] IN {{f{n}:Array(String)}}")
+        asked[f"f{n}"] = [to_text(v) for v in values]
+    sql = f"""SELECT {", ".join(keep)}, {counted}, {_VALUE[question.aggregation]},
+                     maxIf((latest_us, latest_id), events > 0), maxMap(map(partition, version))
+              FROM cells WHERE {" AND ".join(where)}
+              GROUP BY stretch, grouped, customer_kept, member_kept
+              ORDER BY stretch, grouped, customer_kept, member_kept"""
+    return sql, asked
+
+
+def answer(question: CellQuestion, rows: Sequence[Any]) -> CellAnswer:
+    out: list[CellRow] = []
+    versions: dict[int, int] = {}
+    for stretch, groups, customer, member, events, value, latest, seen in rows:
+        for partition, version in seen.items():
+            versions[partition] = max(version, versions.get(partition, -1))
+        if not events:
+            continue
+        out.append(
+            CellRow(
+                stretch * _SECOND_US,
+                tuple(from_text(g) for g in groups),
+                customer if question.by_customer else None,
+                from_text(member) if question.members else None,
+                Cell(events, value, *latest),
+            )
+        )
+    return CellAnswer(tuple(out), versions)

@@ -1,0 +1,162 @@
+"""The usage store in memory: the reference that every other adapter must agree with."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from penstock.kernel.cell import Cell, CellAnswer, CellKey, CellQuestion, CellRow, merge
+from penstock.kernel.event import Outcome
+from penstock.kernel.identity import BodyHashes, Identities
+from penstock.kernel.meter import Aggregation
+from penstock.kernel.ports import Flush
+from penstock.kernel.quantity import exact
+from penstock.kernel.record import Marker, Vector
+from penstock.kernel.stored import StoredEvents, StoredIds
+from penstock.kernel.window import Span
+
+
+class MemoryUsageStore:
+    """Dicts and lists behind a lock."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._cells: dict[CellKey, Cell] = {}
+        self._events: dict[tuple[int, int], StoredEvents] = {}
+        self._ids: dict[tuple[int, int], StoredIds] = {}
+        self._controls: dict[tuple[int, int], bytes] = {}
+        self._markers: dict[int, Marker] = {}
+        self._keys: set[tuple[str, str]] = set()
+
+    def flush(self, flush: Flush) -> None:
+        with self._lock:
+            partition = flush.marker.partition
+            for events in flush.events:
+                for offset, rows in _by_offset(events):
+                    self._events[partition, offset] = rows
+            for ids in flush.ids:
+                for offset in np.unique(ids.offsets).tolist():
+                    at = ids.offsets == offset
+                    self._ids[partition, offset] = StoredIds(
+                        ids.day, ids.identities[at], ids.bodies[at], ids.offsets[at], ids.indices[at]
+                    )
+            for offset, payload in flush.controls:
+                self._controls[partition, offset] = payload
+            self._keys |= flush.touched
+            for key, cell in flush.cells.items():
+                held = self._cells.get(key)
+                if held is None or cell.version > held.version:
+                    self._cells[key] = _copy(cell)
+            marker = self._markers.get(partition)
+            if marker is None or flush.marker.offset > marker.offset:
+                self._markers[partition] = flush.marker
+
+    def marker(self, partition: int) -> Marker | None:
+        return self._markers.get(partition)
+
+    def markers(self) -> dict[int, Marker]:
+        with self._lock:
+            return dict(self._markers)
+
+    def ids(self, partition: int, through: int, since_day: int) -> Iterator[tuple[int, Identities, BodyHashes]]:
+        with self._lock:
+            parts = [i for (p, o), i in self._ids.items() if p == partition and o <= through and i.day >= since_day]
+        for day in sorted({i.day for i in parts}):
+            of_day = [i for i in parts if i.day == day]
+            yield day, np.concatenate([i.identities for i in of_day]), np.concatenate([i.bodies for i in of_day])
+
+    def controls(self, partition: int, through: int) -> list[bytes]:
+        with self._lock:
+            return [c for (p, o), c in sorted(self._controls.items()) if p == partition and o <= through]
+
+    def load_cells(self, keys: Sequence[CellKey]) -> dict[CellKey, Cell]:
+        with self._lock:
+            return {key: _copy(self._cells[key]) for key in keys if key in self._cells}
+
+    def windows(self, partition: int) -> set[int]:
+        with self._lock:
+            return {key.window_us for key in self._cells if key.partition == partition}
+
+    @exact
+    def read_cells(self, question: CellQuestion) -> CellAnswer:
+        with self._lock:
+            asked = [(k, c) for k, c in self._cells.items() if _is_asked(question, k)]
+            merged: dict[tuple[object, ...], CellRow] = {}
+            distinct: dict[tuple[object, ...], set[object]] = {}
+            for key, cell in asked:
+                if not cell.events:
+                    continue
+                row = _row(question, key)
+                into = merged.setdefault(row[:4], row)
+                merge(question.aggregation, into.cell, cell)
+                distinct.setdefault(row[:4], set()).add(key.member)
+            if question.aggregation is Aggregation.UNIQUE and not question.members:
+                for at, row in merged.items():
+                    row.cell.events = len(distinct[at])
+            versions: dict[int, int] = {}
+            for key, cell in asked:
+                versions[key.partition] = max(cell.version, versions.get(key.partition, -1))
+            return CellAnswer(tuple(merged.values()), versions)
+
+    def read_events(
+        self, tenant: str, customers: tuple[str, ...] | None, span: Span | None, as_of: Vector, partition: int | None
+    ) -> Iterator[StoredEvents]:
+        with self._lock:
+            parts = sorted(self._events.items())
+        for (owner, offset), rows in parts:
+            if offset > as_of[owner] or partition not in (None, owner):
+                continue
+            table = rows.table
+            keep = pc.and_(
+                pc.equal(table["tenant"].cast(pa.string()), tenant),
+                pc.not_equal(table["outcome"], int(Outcome.QUARANTINED)),
+            )
+            if customers is not None:
+                keep = pc.and_(keep, pc.is_in(table["customer"].cast(pa.string()), pa.array(customers, pa.string())))
+            if span is not None:
+                keep = pc.and_(keep, pc.greater_equal(table["time"], pa.scalar(span.start, table["time"].type)))
+                keep = pc.and_(keep, pc.less(table["time"], pa.scalar(span.end, table["time"].type)))
+            kept = table.filter(keep)
+            if len(kept):
+                yield StoredEvents(kept)
+
+    def customer_keys(self, tenant: str, after: str, limit: int) -> list[str]:
+        with self._lock:
+            return sorted(c for t, c in self._keys if t == tenant and c > after)[:limit]
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+def _by_offset(events: StoredEvents) -> list[tuple[int, StoredEvents]]:
+    offsets = np.asarray(events.table.column("offset"))
+    return [(int(o), StoredEvents(events.table.filter(pa.array(offsets == o)))) for o in np.unique(offsets)]
+
+
+def _copy(cell: Cell) -> Cell:
+    return Cell(cell.events, cell.value, cell.latest_us, cell.latest_id, cell.version)
+
+
+def _is_asked(question: CellQuestion, key: CellKey) -> bool:
+    return (
+        key.tenant == question.tenant
+        and key.metric == question.metric
+        and (question.customers is None or key.customer in question.customers)
+        and question.start_us <= key.window_us < question.end_us
+        and all(key.groups[place] in values for place, values in question.filters)
+    )
+
+
+def _row(question: CellQuestion, key: CellKey) -> CellRow:
+    start_us = max(start for start in question.starts if start <= key.window_us)
+    return CellRow(
+        start_us,
+        tuple(key.groups[place] for place in question.group_at),
+        key.customer if question.by_customer else None,
+        key.member if question.members else None,
+        Cell(),
+    )

@@ -1,0 +1,108 @@
+"""A contract: what was agreed with a customer, from which its periods and its terms of pricing follow."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from enum import Enum
+
+import msgspec
+
+from penstock.contracts.balance import Balance
+from penstock.kernel.contract import ContractTerms, Override, Prioritization
+from penstock.kernel.window import Cadence, Calendar, Span
+
+# An invoice is final this long after its period: late events of the period may come until then.
+GRACE = timedelta(hours=24)
+# A balance without an end of its own, under a contract without end.
+FAR = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+class Frequency(Enum):
+    """How often usage is invoiced."""
+
+    WEEKLY = "WEEKLY"
+    MONTHLY = "MONTHLY"
+    QUARTERLY = "QUARTERLY"
+    ANNUAL = "ANNUAL"
+
+
+_CADENCE = {
+    Frequency.WEEKLY: (Cadence.WEEK, 1),
+    Frequency.MONTHLY: (Cadence.MONTH, 1),
+    Frequency.QUARTERLY: (Cadence.MONTH, 3),
+    Frequency.ANNUAL: (Cadence.YEAR, 1),
+}
+
+
+def calendar_of(frequency: Frequency, anchor: datetime) -> Calendar:
+    """The periods in which usage is invoiced. Metronome's are UTC."""
+    unit, count = _CADENCE[frequency]
+    return Calendar(anchor, unit, count)
+
+
+class Agreed(msgspec.Struct, frozen=True):
+    """An override and when it was agreed."""
+
+    created_at: datetime
+    override: Override
+
+
+class Contract(msgspec.Struct, frozen=True):
+    """A contract of one customer on one rate card, in force in [start, end) (end None = open).
+
+    `booked` says that the grants of its balances are in the ledger: false only between two writes of its creation.
+    """
+
+    id: str
+    customer_id: str
+    rate_card_id: str
+    start: datetime
+    end: datetime | None
+    frequency: Frequency
+    calendar: Calendar
+    created_at: datetime
+    created_by: str
+    balances: tuple[Balance, ...] = ()
+    overrides: tuple[Agreed, ...] = ()
+    prioritization: Prioritization = Prioritization.LOWEST_MULTIPLIER
+    name: str | None = None
+    net_payment_terms_days: Decimal | None = None
+    uniqueness_key: str | None = None
+    booked: bool = False
+
+    @property
+    def span(self) -> Span:
+        return Span(self.start, self.end or FAR)
+
+    def terms(self, tenant: str, customer_keys: tuple[str, ...]) -> ContractTerms:
+        """What the rater needs to know."""
+        return ContractTerms(
+            tenant=tenant,
+            contract_id=self.id,
+            customer_id=self.customer_id,
+            customer_keys=customer_keys,
+            rate_card_id=self.rate_card_id,
+            start=self.start,
+            end=self.end,
+            overrides=tuple(agreed.override for agreed in self.overrides),
+            prioritization=self.prioritization,
+        )
+
+    def periods_until(self, now: datetime) -> list[Span]:
+        """Every period that has begun by `now`, in order, clipped to the contract's dates."""
+        if now < self.start:
+            return []
+        begun = Span(self.start, self.calendar.period_of(now).end).clip(self.span)
+        assert begun is not None, "the period of an instant after the start ends after the start"
+        return self.calendar.periods(begun)
+
+    def cuts(self, period: Span) -> frozenset[datetime]:
+        """The instants inside `period` at which charges must be sliced for the draw-down."""
+        edges = {edge for balance in self.balances for edge in balance.boundaries}
+        return frozenset(edge for edge in edges if period.start < edge < period.end)
+
+    def would_bill_twice(self, other: Contract) -> bool:
+        """Whether both would bill the same usage: one card of one customer, and dates that meet."""
+        same = self.customer_id == other.customer_id and self.rate_card_id == other.rate_card_id
+        return same and self.span.clip(other.span) is not None

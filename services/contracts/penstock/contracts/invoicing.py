@@ -1,0 +1,185 @@
+"""The verb: the charges and draws of a period -> an invoice, whose total is the sum of its lines."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from enum import Enum
+
+import msgspec
+
+from penstock.contracts.balance import Balance, BalanceKind
+from penstock.contracts.draw_down import Draw
+from penstock.kernel.charge import Charge, ChargeSet, TierPart
+from penstock.kernel.money import USD, Unit
+from penstock.kernel.price import GroupValues, Model, Price
+from penstock.kernel.quantity import ZERO, exact
+from penstock.kernel.record import Vector
+from penstock.kernel.window import Span
+
+# Which rules wrote an invoice: raised whenever the same usage and contract would give another invoice.
+ENGINE_VERSION = 1
+_INVOICE_IDS = uuid.UUID("0b5f5e5e-7e0c-5a6d-9d0e-3a1f7f0c2b10")
+
+
+class LineType(Enum):
+    """What a line is, in Metronome's words."""
+
+    USAGE = "usage"
+    APPLIED = "applied_commit_or_credit"
+
+
+class InvoiceStatus(Enum):
+    DRAFT = "DRAFT"
+    FINALIZED = "FINALIZED"
+
+
+class LineTier(msgspec.Struct, frozen=True):
+    """Which tier priced the line: `start` and `size` (None = open-ended) in units, `level` counted from 1."""
+
+    level: int
+    start: Decimal
+    size: Decimal | None
+
+
+class InvoiceLine(msgspec.Struct, frozen=True):
+    """One line; `total` in major units, negative for what a balance paid. `charge` is the place of its charge."""
+
+    type: LineType
+    name: str
+    charge: int
+    product_id: str
+    product_tags: tuple[str, ...]
+    group_values: GroupValues
+    span: Span
+    total: Decimal
+    quantity: Decimal | None = None
+    unit_price: Decimal | None = None
+    tier: LineTier | None = None
+    balance_id: str | None = None
+    segment_id: str | None = None
+    balance_kind: BalanceKind | None = None
+
+
+class Invoice(msgspec.Struct, frozen=True):
+    """The usage invoice of a contract's period with all that proves it: the vector, the charges and the draws.
+
+    A draft is never stored. `finalized_at` is when it was decided; `booked` says that the ledger has it.
+    """
+
+    id: str
+    customer_id: str
+    contract_id: str
+    contract_revision: int
+    engine_version: int
+    period: Span
+    unit: Unit
+    vector: Vector
+    charges: tuple[Charge, ...]
+    draws: tuple[Draw, ...]
+    lines: tuple[InvoiceLine, ...]
+    total: Decimal
+    net_payment_terms_days: Decimal | None = None
+    status: InvoiceStatus = InvoiceStatus.DRAFT
+    finalized_at: datetime | None = None
+    booked: bool = False
+
+
+def invoice_id(contract_id: str, period_start: datetime) -> str:
+    """A draft and the final invoice of its period have the same id."""
+    return str(uuid.uuid5(_INVOICE_IDS, f"{contract_id}/{period_start.isoformat()}"))
+
+
+@exact
+def write_invoice(
+    charge_set: ChargeSet,
+    draws: Sequence[Draw],
+    balances: Iterable[Balance],
+    *,
+    customer_id: str,
+    contract_revision: int,
+    net_payment_terms_days: Decimal | None,
+) -> Invoice:
+    """The draft of a period. An invoice has one unit; a charge in another is a bug of the rate card's checks."""
+    unit = charge_set.charges[0].unit if charge_set.charges else USD
+    assert all(charge.unit == unit for charge in charge_set.charges), "an invoice has one unit"
+    lines = (*usage_lines(charge_set.charges), *applied_lines(charge_set.charges, draws, {b.id: b for b in balances}))
+    return Invoice(
+        id=invoice_id(charge_set.contract_id, charge_set.period.start),
+        customer_id=customer_id,
+        contract_id=charge_set.contract_id,
+        contract_revision=contract_revision,
+        engine_version=ENGINE_VERSION,
+        period=charge_set.period,
+        unit=unit,
+        vector=charge_set.vector,
+        charges=charge_set.charges,
+        draws=tuple(draws),
+        lines=lines,
+        total=sum((line.total for line in lines), ZERO),
+        net_payment_terms_days=net_payment_terms_days,
+    )
+
+
+@exact
+def usage_lines(charges: Iterable[Charge]) -> Iterator[InvoiceLine]:
+    """A line per charge, or one per tier where the price is graduated."""
+    for place, charge in enumerate(charges):
+        listed = charge.alternatives[0]
+        if listed.price.model is Model.GRADUATED and listed.tiers:
+            for part in listed.tiers:
+                yield _tier_line(charge, place, part, listed.price)
+        else:
+            yield _usage_line(charge, place, charge.quantity, listed.price.unit_price, listed.amount)
+
+
+def _tier_line(charge: Charge, place: int, part: TierPart, price: Price) -> InvoiceLine:
+    up_to = price.tiers[part.level - 1].up_to
+    tier = LineTier(part.level, part.start, None if up_to is None else up_to - part.start)
+    line = _usage_line(charge, place, part.quantity, part.unit_price, part.amount)
+    return msgspec.structs.replace(line, tier=tier)
+
+
+def _usage_line(
+    charge: Charge, place: int, quantity: Decimal, unit_price: Decimal | None, total: Decimal
+) -> InvoiceLine:
+    return InvoiceLine(
+        type=LineType.USAGE,
+        name=charge.product_name,
+        charge=place,
+        product_id=charge.product_id,
+        product_tags=charge.product_tags,
+        group_values=charge.group_values,
+        span=charge.span,
+        total=total,
+        quantity=quantity,
+        unit_price=unit_price,
+    )
+
+
+@exact
+def applied_lines(
+    charges: Sequence[Charge], draws: Iterable[Draw], balances: Mapping[str, Balance]
+) -> Iterator[InvoiceLine]:
+    """A negative line for what each balance segment paid of each charge, in the order of the draws."""
+    paid: dict[tuple[str, str, int], Decimal] = {}
+    for draw in draws:
+        key = (draw.balance_id, draw.segment_id, draw.line)
+        paid[key] = paid.get(key, ZERO) + draw.amount
+    for (balance_id, segment_id, place), amount in paid.items():
+        balance, charge = balances[balance_id], charges[place]
+        yield InvoiceLine(
+            type=LineType.APPLIED,
+            name=f"{charge.product_name} ({balance.label} applied)",
+            charge=place,
+            product_id=charge.product_id,
+            product_tags=charge.product_tags,
+            group_values=charge.group_values,
+            span=charge.span,
+            total=-amount,
+            balance_id=balance_id,
+            segment_id=segment_id,
+            balance_kind=balance.kind,
+        )

@@ -1,0 +1,142 @@
+"""The contracts service in one object: customers, contracts, balances, the ledger and invoices of every tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from penstock.contracts.agreement import Agreed, Contract
+from penstock.contracts.clock import TestClock
+from penstock.contracts.close import Closing, PoolLocks, Standing
+from penstock.contracts.customers import Customer, CustomerBook
+from penstock.contracts.definitions import Definitions, Stored
+from penstock.contracts.invoicing import Invoice
+from penstock.kernel.contract import Override, OverrideKind
+from penstock.kernel.ports import Catalog, Clock, Ledger, Rating, UsageReader
+from penstock.kernel.problems import Conflict, Forbidden, NotFound
+
+
+class Contracts:
+    """What the API calls. Every write to a customer's contracts holds the customer's pool."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        ledger: Ledger,
+        rating: Rating,
+        usage: UsageReader,
+        clock: Clock,
+        test_clock: TestClock | None,
+    ) -> None:
+        self.customers = CustomerBook(catalog, clock)
+        self.ledger = ledger
+        self.rating = rating
+        self.clock = clock
+        self._test_clock = test_clock
+        self._catalog = catalog
+        self._contracts = Definitions(catalog, "contract", Contract)
+        self._locks = PoolLocks()
+        self.closing = Closing(
+            catalog=catalog,
+            contracts=self._contracts,
+            ledger=ledger,
+            rating=rating,
+            usage=usage,
+            customers=self.customers,
+            clock=clock,
+            test_clock=test_clock,
+            locks=self._locks,
+        )
+
+    def create(self, tenant: str, contract: Contract, allow_overlap: bool) -> None:
+        """Store and grant. Raise `Conflict` for a known uniqueness key, or where it would bill usage twice."""
+        with self._locks.of(tenant, contract.customer_id):
+            if not allow_overlap:
+                self._refuse_overlap(tenant, contract)
+            unique = () if contract.uniqueness_key is None else (f"uniqueness_key/{contract.uniqueness_key}",)
+            new = self._contracts.new(tenant, contract.id, contract, parent=contract.customer_id, unique=unique)
+            [item] = self._catalog.put([new], self.clock.now())
+            self.closing.book_grants(Stored(item, contract))
+
+    def _refuse_overlap(self, tenant: str, contract: Contract) -> None:
+        for other in self._contracts.list(tenant, parent=contract.customer_id):
+            if contract.would_bill_twice(other.value):
+                mine, theirs = (f"{c.name or c.id} from {c.start.isoformat()}" for c in (contract, other.value))
+                raise Conflict(
+                    f"contract {other.value.id} ({theirs}) and the new contract ({mine}) would bill the same usage;"
+                    " say allow_overlap to allow it",
+                    field="rate_card_id",
+                )
+
+    def of_customer(self, tenant: str, customer: Customer, after: int = 0) -> list[Stored[Contract]]:
+        """The customer's contracts in the order of creation."""
+        return self._contracts.list(tenant, parent=customer.id, after=after)
+
+    def contract(self, tenant: str, customer: Customer, id: str) -> Stored[Contract]:
+        stored = self._contracts.get(tenant, id)
+        if stored is None or stored.value.customer_id != customer.id:
+            raise NotFound(f"the customer has no contract {id!r}", field="contract_id")
+        return stored
+
+    def override_from_now(
+        self, tenant: str, customer: Customer, rate_card_id: str, overrides: Sequence[Override], now: datetime
+    ) -> list[str]:
+        """Add overwrites to every contract of the customer on the card that has not ended; return their ids.
+
+        An overwrite of the same rates that is in force ends: at an instant one override acts. All contracts or none.
+        """
+        with self._locks.of(tenant, customer.id):
+            mine = [
+                stored
+                for stored in self.of_customer(tenant, customer)
+                if stored.value.rate_card_id == rate_card_id and now < stored.value.span.end
+            ]
+            if not mine:
+                raise NotFound("the customer has no contract on that rate card", field="rate_card_id")
+            self._catalog.put([stored.changed(_overridden(stored.value, overrides, now)) for stored in mine], now)
+        return [stored.value.id for stored in mine]
+
+    def archive(self, tenant: str, key: str) -> Customer:
+        """Archive a customer. Raise `Conflict` while a contract runs: its usage would never be invoiced."""
+        customer = self.customers.get(tenant, key)
+        for stored in self.of_customer(tenant, customer):
+            if self.clock.now() < stored.value.span.end:
+                raise Conflict(f"contract {stored.value.id} of the customer has not ended", field="id")
+        return self.customers.archive(tenant, customer.id)
+
+    def standings(self, tenant: str, customer: Customer) -> list[tuple[Contract, Standing]]:
+        """Where each of the customer's contracts stands now."""
+        return [(stored.value, self.closing.standing(stored)) for stored in self.of_customer(tenant, customer)]
+
+    def drafts(self, tenant: str, customer: Customer) -> list[Invoice]:
+        return [draft for _, standing in self.standings(tenant, customer) for draft in standing.drafts]
+
+    def invoice(self, tenant: str, customer: Customer, id: str) -> Invoice:
+        """The final invoice with this id, or the draft."""
+        final = self.closing.finalized_by_id(tenant, id)
+        found = [final] if final is not None else [d for d in self.drafts(tenant, customer) if d.id == id]
+        if not found or found[0].customer_id != customer.id:
+            raise NotFound(f"the customer has no invoice {id!r}", field="invoice_id")
+        return found[0]
+
+    def advance(self, to: datetime) -> int:
+        """Move the test clock and close what is due; return how many invoices became final."""
+        if self._test_clock is None:
+            raise Forbidden("the test clock is off: start penstock with --test-clock to move it")
+        self._test_clock.advance(to)
+        return self.closing.finalize_due()
+
+
+def _overridden(contract: Contract, overrides: Sequence[Override], now: datetime) -> Contract:
+    replaced = {override.specifiers for override in overrides}
+    kept = []
+    for agreed in contract.overrides:
+        old = agreed.override
+        if old.kind is OverrideKind.OVERWRITE and old.specifiers in replaced and (old.end is None or old.end > now):
+            if old.start >= now:
+                continue
+            agreed = Agreed(agreed.created_at, msgspec.structs.replace(old, end=now))
+        kept.append(agreed)
+    return msgspec.structs.replace(contract, overrides=(*kept, *(Agreed(now, override) for override in overrides)))

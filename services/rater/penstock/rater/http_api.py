@@ -1,0 +1,37 @@
+"""The rater's routes: Metronome's paths for products, rate cards and rates, and the seed document's alias."""
+
+from __future__ import annotations
+
+from penstock.kernel.ports import Catalog, Clock, UsageReader
+from penstock.rater.http_products import ProductsApi
+from penstock.rater.http_rate_cards import RateCardsApi
+from penstock.rater.http_rates import RatesApi
+from penstock.rater.shelf import Shelf
+from penstock.web.route import Handler, Route, Scope
+
+PRODUCTS = "/v1/contract-pricing/products"
+RATE_CARDS = "/v1/contract-pricing/rate-cards"
+
+
+def routes(catalog: Catalog, usage: UsageReader, clock: Clock) -> list[Route]:
+    shelf = Shelf(catalog)
+    products = ProductsApi(shelf, usage, clock)
+    cards = RateCardsApi(shelf, clock)
+    rates = RatesApi(shelf, clock)
+    return [
+        _post(f"{PRODUCTS}/create", Scope.WRITE, products.create),
+        _post(f"{PRODUCTS}/get", Scope.READ, products.get),
+        _post(f"{PRODUCTS}/list", Scope.READ, products.list),
+        _post(f"{PRODUCTS}/archive", Scope.WRITE, products.archive),
+        _post(f"{RATE_CARDS}/create", Scope.WRITE, cards.create),
+        _post(f"{RATE_CARDS}/get", Scope.READ, cards.get),
+        _post(f"{RATE_CARDS}/list", Scope.READ, cards.list),
+        _post(f"{RATE_CARDS}/addRate", Scope.WRITE, rates.add),
+        _post(f"{RATE_CARDS}/addRates", Scope.WRITE, rates.add_many),
+        _post(f"{RATE_CARDS}/getRates", Scope.READ, rates.get),
+        _post("/v1/rate-cards/create", Scope.WRITE, cards.create_with_rates),
+    ]
+
+
+def _post(path: str, scope: Scope, handler: Handler) -> Route:
+    return Route("POST", path, scope, handler, owner="rater")

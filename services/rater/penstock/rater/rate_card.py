@@ -1,0 +1,133 @@
+"""The resolver: a rate card and a contract's overrides become price intervals, and rating knows nothing else.
+
+At each instant the rate in force is the one that started last (of equals the one added last); when it ends, the one
+beneath it is in force again. Exactly one override acts on it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+
+from penstock.kernel.contract import ContractTerms, Override
+from penstock.kernel.price import GroupValues, PriceInterval
+from penstock.kernel.quantity import exact
+from penstock.kernel.window import Span
+from penstock.rater.definitions import Product, Rate
+from penstock.rater.override import acting, acts_on, repriced
+
+RateKey = tuple[str, GroupValues]
+
+
+def service_span(terms: ContractTerms, period: Span) -> Span | None:
+    """The part of the period in which the contract is in force, or None."""
+    start, end = max(terms.start, period.start), period.end if terms.end is None else min(terms.end, period.end)
+    return Span(start, end) if start < end else None
+
+
+@exact
+def resolve(
+    terms: ContractTerms, period: Span, rates: Iterable[Rate], products: Mapping[str, Product]
+) -> tuple[PriceInterval, ...]:
+    """What each product and pricing group costs when, within the period and the contract.
+
+    `rates` come in the order in which they were added, which is the order of the answer; a key's intervals are disjoint
+    and in order of time. Where a product is not entitled there is no interval. The same price published again makes no
+    new interval: the first one's origin stays.
+    """
+    span = service_span(terms, period)
+    if span is None:
+        return ()
+    overrides = _by_product(terms.overrides)
+    out: list[PriceInterval] = []
+    for (product_id, group_values), key_rates in rates_by_key(rates).items():
+        product = products[product_id]
+        if product.metric_id is not None:
+            candidates = [*overrides.get(product_id, ()), *overrides.get(None, ())]
+            matching = [o for _, o in sorted(candidates, key=lambda c: c[0])]
+            matching = [o for o in matching if acts_on(o, product_id, product.tags, group_values)]
+            out += _key_intervals(terms, span, product, key_rates, matching)
+    return tuple(out)
+
+
+def rates_by_key(rates: Iterable[Rate]) -> dict[RateKey, list[Rate]]:
+    """Rates of one product and one combination of group values together, in the order given."""
+    keys: dict[RateKey, list[Rate]] = {}
+    for rate in rates:
+        keys.setdefault((rate.product_id, rate.group_values), []).append(rate)
+    return keys
+
+
+def rate_in_force(rates: Sequence[Rate], instant: datetime) -> Rate | None:
+    """Of one key's rates the one in force, or None. `rates` in the order in which they were added."""
+    live = [rate for rate in rates if rate.in_force(instant)]
+    return max(reversed(live), key=lambda rate: rate.starting_at, default=None)
+
+
+def _by_product(overrides: Sequence[Override]) -> dict[str | None, list[tuple[int, Override]]]:
+    """Overrides with their place in the contract, by the product they name; None: what may act on any product.
+
+    A card may have ten thousand rates, and a contract hundreds of overrides: few of them meet.
+    """
+    index: dict[str | None, list[tuple[int, Override]]] = {}
+    for place, override in enumerate(overrides):
+        named = {specifier.product_id for specifier in override.specifiers}
+        for product_id in {None} if None in named else named:
+            index.setdefault(product_id, []).append((place, override))
+    return index
+
+
+def _key_intervals(
+    terms: ContractTerms, span: Span, product: Product, rates: Sequence[Rate], overrides: Sequence[Override]
+) -> list[PriceInterval]:
+    """The price intervals of one product and pricing group, neighbours of equal price merged."""
+    edges = {edge for rate in rates for edge in (rate.starting_at, rate.ending_before)}
+    edges |= {edge for override in overrides for edge in (override.start, override.end)}
+    priced = functools.partial(_interval, terms, product, rates, overrides)
+    out: list[PriceInterval] = []
+    for piece in span.cut({edge for edge in edges if edge is not None}):
+        interval = priced(piece)
+        if interval is None:
+            continue
+        if out and out[-1].span.end == piece.start and out[-1].price == interval.price:
+            out[-1] = msgspec.structs.replace(out[-1], span=Span(out[-1].span.start, piece.end))
+        else:
+            out.append(interval)
+    return out
+
+
+def _interval(
+    terms: ContractTerms, product: Product, rates: Sequence[Rate], overrides: Sequence[Override], piece: Span
+) -> PriceInterval | None:
+    rate = rate_in_force(rates, piece.start)
+    if rate is None:
+        return None
+    override = acting(overrides, piece.start, terms.prioritization)
+    entitled = rate.entitled if override is None or override.entitled is None else override.entitled
+    if not entitled:
+        return None
+    assert product.metric_id is not None
+    return PriceInterval(
+        contract_id=terms.contract_id,
+        product_id=product.id,
+        product_name=product.name,
+        metric_id=product.metric_id,
+        group_keys=product.pricing_group_key,
+        group_values=rate.group_values,
+        span=piece,
+        price=rate.price if override is None else repriced(rate.price, override),
+        origin=_origin(rate, override),
+        product_tags=product.tags,
+    )
+
+
+def _origin(rate: Rate, override: Override | None) -> dict[str, str]:
+    origin = {
+        "rate_card_id": rate.rate_card_id,
+        "rate_id": rate.id,
+        "rate_starting_at": rate.starting_at.isoformat(),
+    }
+    return origin if override is None else origin | {"override_id": override.id}

@@ -1,0 +1,119 @@
+"""The shell around the verb: read the definitions and the usage, as of one vector, then decide purely.
+
+Nothing is kept between two calls: what depends on changed cells is computed again (DESIGN.md section 7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from penstock.kernel.charge import ChargeSet
+from penstock.kernel.contract import ContractTerms
+from penstock.kernel.meter import Metric
+from penstock.kernel.ports import Catalog, Clock, UsageReader
+from penstock.kernel.price import PriceInterval
+from penstock.kernel.problems import NotFound, StoreUnavailable
+from penstock.kernel.record import Vector
+from penstock.kernel.usage import Usage, UsageQuery
+from penstock.kernel.window import Span
+from penstock.rater.definitions import Product
+from penstock.rater.quantity_source import spans_to_ask
+from penstock.rater.rate import Metered, Source, rate, source_of
+from penstock.rater.rate_card import resolve, service_span
+from penstock.rater.shelf import Shelf
+from penstock.rater.unpriced import Unpriced, unpriced
+
+# How often queries are asked again until all answers are as of the same vector.
+ROUNDS_MAX = 10
+
+
+class RaterService:
+    """The `Rating` port."""
+
+    def __init__(self, catalog: Catalog, usage: UsageReader, clock: Clock) -> None:
+        self._shelf = Shelf(catalog)
+        self._usage = usage
+        self._clock = clock
+
+    def charges(self, terms: ContractTerms, period: Span, cuts: frozenset[datetime]) -> ChargeSet:
+        """The complete set of charges of `period`, sliced at every instant in `cuts`, as of one vector.
+
+        The vector is empty where nothing is priced in the period, since then no usage was read. Raise
+        `StoreUnavailable` where usage moves faster than it can be read.
+        """
+        intervals, _ = self._resolved(terms, period)
+        services: dict[Source, set[Span]] = {}
+        for interval in intervals:
+            services.setdefault(source_of(interval), set()).add(interval.span)
+        usage, vector = self._metered(terms, services, cuts)
+        return ChargeSet(terms.contract_id, period, vector, rate(intervals, usage, cuts))
+
+    def unpriced(self, terms: ContractTerms, period: Span) -> tuple[Unpriced, ...]:
+        """Usage of the card's products in the period that no charge holds, for want of an entitled rate."""
+        span = service_span(terms, period)
+        if span is None:
+            return ()
+        intervals, products = self._resolved(terms, period)
+        services = {(p.metric_id, p.pricing_group_key): {span} for p in products if p.metric_id is not None}
+        for interval in intervals:
+            services[source_of(interval)].add(interval.span)
+        usage, _ = self._metered(terms, services, frozenset())
+        return unpriced([p for p in products if p.metric_id is not None], intervals, usage)
+
+    def rate_card_id(self, tenant: str, id: str | None, alias: str | None) -> str:
+        """The id of the card named by id, else by an alias in force now. Raise `NotFound` where there is none."""
+        if id is not None:
+            return self._shelf.rate_card(tenant, id).id
+        card = None if alias is None else self._shelf.rate_card_of_alias(tenant, alias, self._clock.now())
+        if card is None:
+            raise NotFound(f"there is no rate card with the alias {alias}", field="rate_card_alias")
+        return card.id
+
+    def product_tags(self, tenant: str, product_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """The tags of each product. Raise `NotFound` naming the first that does not exist."""
+        return {product_id: self._shelf.product(tenant, product_id).tags for product_id in product_ids}
+
+    def _resolved(self, terms: ContractTerms, period: Span) -> tuple[tuple[PriceInterval, ...], list[Product]]:
+        rates = [shelved.rate for shelved in self._shelf.rates(terms.tenant, terms.rate_card_id)]
+        products = self._shelf.products(terms.tenant)
+        named = dict.fromkeys(rate.product_id for rate in rates)
+        return resolve(terms, period, rates, products), [products[product_id] for product_id in named]
+
+    def _metered(
+        self, terms: ContractTerms, services: dict[Source, set[Span]], cuts: frozenset[datetime]
+    ) -> tuple[dict[Source, Metered], Vector]:
+        """The usage of every source over its service periods, all of it as of the one vector returned."""
+        queries: list[tuple[Source, UsageQuery]] = []
+        metrics = {metric_id: self._metric(terms.tenant, metric_id) for metric_id, _ in services}
+        for source, spans in services.items():
+            for layer in spans_to_ask(metrics[source[0]].aggregation, spans, cuts):
+                query = UsageQuery(terms.tenant, source[0], terms.customer_keys, layer, group_by=source[1])
+                queries.append((source, query))
+        answers = self._one_cut([query for _, query in queries])
+        usage = {source: Metered(metrics[source[0]].aggregation, ()) for source in services}
+        for (source, _), answer in zip(queries, answers, strict=True):
+            usage[source] = Metered(usage[source].aggregation, usage[source].rows + answer.rows)
+        return usage, answers[0].vector if answers else ()
+
+    def _metric(self, tenant: str, metric_id: str) -> Metric:
+        metric = self._usage.metric(tenant, metric_id)
+        if metric is None:
+            raise NotFound(f"there is no billable metric {metric_id}", field="billable_metric_id")
+        return metric
+
+    def _one_cut(self, queries: Iterable[UsageQuery]) -> list[Usage]:
+        """The answer to every query, all as of one vector: those that are behind the last answer are asked again."""
+        asked = list(queries)
+        answers = [self._usage.usage(query) for query in asked]
+        if not answers:
+            return []
+        newest = answers[-1].vector
+        for _ in range(ROUNDS_MAX):
+            behind = [place for place, answer in enumerate(answers) if answer.vector != newest]
+            if not behind:
+                return answers
+            for place in behind:
+                answers[place] = self._usage.usage(asked[place])
+                newest = answers[place].vector
+        raise StoreUnavailable(f"usage moved on during each of {ROUNDS_MAX} readings", retry_after_s=1)

@@ -1,0 +1,111 @@
+"""The rater's definitions in its catalog: items in, structs out. The only place that knows how they are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import TypeVar
+
+import msgspec
+
+from penstock.kernel.ports import Catalog, Item
+from penstock.kernel.problems import NotFound
+from penstock.rater.definitions import Alias, Product, Rate, RateCard
+
+PRODUCT, RATE_CARD, RATE = "product", "rate_card", "rate"
+
+Definition = TypeVar("Definition", Product, RateCard, Rate)
+
+
+class Shelved(msgspec.Struct, frozen=True):
+    """A rate with its place in the catalog, which is a cursor and breaks ties of `starting_at`."""
+
+    sequence: int
+    rate: Rate
+
+
+class Shelf:
+    """Reads and writes definitions of any tenant."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def product(self, tenant: str, product_id: str, field: str = "product_id") -> Product:
+        """Raise `NotFound` that names the field by which it was asked for."""
+        return _decoded(self._item(tenant, PRODUCT, product_id, field), Product)
+
+    def products(self, tenant: str) -> dict[str, Product]:
+        """Every product by id, archived ones too: they go on being billed."""
+        return {item.id: _decoded(item, Product) for item in self._catalog.list(tenant, PRODUCT)}
+
+    def products_after(self, tenant: str, sequence: int) -> list[tuple[int, Product]]:
+        return [(i.sequence, _decoded(i, Product)) for i in self._catalog.list(tenant, PRODUCT, after=sequence)]
+
+    def add_product(self, tenant: str, product: Product) -> None:
+        item = Item(tenant, PRODUCT, product.id, msgspec.json.encode(product))
+        self._catalog.put([item], product.created_at)
+
+    def archive_product(self, tenant: str, product_id: str, at: datetime) -> None:
+        """Idempotent: the first instant stays."""
+        item = self._item(tenant, PRODUCT, product_id, "product_id")
+        product = _decoded(item, Product)
+        if product.archived_at is None:
+            body = msgspec.json.encode(msgspec.structs.replace(product, archived_at=at))
+            self._catalog.put([msgspec.structs.replace(item, body=body)], at)
+
+    def rate_card(self, tenant: str, rate_card_id: str, field: str = "rate_card_id") -> RateCard:
+        return _decoded(self._item(tenant, RATE_CARD, rate_card_id, field), RateCard)
+
+    def rate_cards_after(self, tenant: str, sequence: int, limit: int) -> list[tuple[int, RateCard]]:
+        items = self._catalog.list(tenant, RATE_CARD, after=sequence, limit=limit)
+        return [(item.sequence, _decoded(item, RateCard)) for item in items]
+
+    def rate_card_of_alias(self, tenant: str, alias: str, now: datetime) -> RateCard | None:
+        """The card to which the alias was last given, if it is in force now."""
+        item = self._catalog.find(tenant, RATE_CARD, alias)
+        if item is None:
+            return None
+        card = _decoded(item, RateCard)
+        return card if any(a.name == alias and a.in_force(now) for a in card.aliases) else None
+
+    def add_rate_card(self, tenant: str, card: RateCard, rates: Sequence[Rate] = ()) -> None:
+        """All or nothing. An alias that another card holds moves to this one, as Metronome's do."""
+        names = tuple(dict.fromkeys(alias.name for alias in card.aliases))
+        item = Item(tenant, RATE_CARD, card.id, msgspec.json.encode(card), unique=names)
+        items = [*self._without_aliases(tenant, names), item, *_rate_items(tenant, rates)]
+        self._catalog.put(items, card.created_at)
+
+    def _without_aliases(self, tenant: str, names: Sequence[str]) -> list[Item]:
+        """The cards that now hold any of these aliases, each without them."""
+        holders = {item.id: item for name in names if (item := self._catalog.find(tenant, RATE_CARD, name))}
+        out = []
+        for item in holders.values():
+            card = _decoded(item, RateCard)
+            aliases: tuple[Alias, ...] = tuple(a for a in card.aliases if a.name not in names)
+            body = msgspec.json.encode(msgspec.structs.replace(card, aliases=aliases))
+            unique = tuple(name for name in item.unique if name not in names)
+            out.append(msgspec.structs.replace(item, body=body, unique=unique))
+        return out
+
+    def rates(self, tenant: str, rate_card_id: str) -> list[Shelved]:
+        """Every rate of the card, in the order in which they were added."""
+        items = self._catalog.list(tenant, RATE, parent=rate_card_id)
+        return [Shelved(item.sequence, _decoded(item, Rate)) for item in items]
+
+    def add_rates(self, tenant: str, rates: Sequence[Rate], at: datetime) -> None:
+        """All or nothing."""
+        self._catalog.put(_rate_items(tenant, rates), at)
+
+    def _item(self, tenant: str, kind: str, id: str, field: str) -> Item:
+        item = self._catalog.get(tenant, kind, id)
+        if item is None:
+            raise NotFound(f"there is no {kind.replace('_', ' ')} {id}", field=field)
+        return item
+
+
+def _decoded(item: Item, shape: type[Definition]) -> Definition:
+    return msgspec.json.decode(item.body, type=shape)
+
+
+def _rate_items(tenant: str, rates: Iterable[Rate]) -> list[Item]:
+    return [Item(tenant, RATE, rate.id, msgspec.json.encode(rate), parent=rate.rate_card_id) for rate in rates]

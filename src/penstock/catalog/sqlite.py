@@ -1,0 +1,184 @@
+"""The catalog in one SQLite file: every revision stays, and a table of its own says who holds a unique key now.
+
+One connection behind a lock serves all worker threads; a put is one transaction, on the disk before it returns.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import msgspec
+
+from penstock.kernel.ports import Item
+from penstock.kernel.problems import Conflict, StoreUnavailable
+from penstock.kernel.window import from_us, to_us
+
+BUSY_TIMEOUT_MS = 5_000
+# FULL: a commit has reached the disk before it returns.
+_PRAGMAS = (
+    f"busy_timeout = {BUSY_TIMEOUT_MS}",
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "foreign_keys = ON",
+)
+
+# Script n leads from version n to n + 1. A script that was ever released is never edited: append another.
+MIGRATIONS = (
+    """
+    CREATE TABLE item (
+        sequence INTEGER PRIMARY KEY,
+        tenant TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        id TEXT NOT NULL,
+        parent TEXT,                -- of the latest revision
+        revision INTEGER NOT NULL,  -- the latest
+        UNIQUE (tenant, kind, id)
+    ) STRICT;
+    CREATE INDEX item_by_kind ON item (kind, tenant, sequence);
+    CREATE INDEX item_by_parent ON item (kind, tenant, parent, sequence);
+    CREATE TABLE revision (
+        sequence INTEGER NOT NULL REFERENCES item,
+        revision INTEGER NOT NULL,
+        recorded_at_us INTEGER NOT NULL,
+        parent TEXT,
+        unique_keys TEXT NOT NULL,  -- a JSON array
+        body BLOB NOT NULL,
+        PRIMARY KEY (sequence, revision)
+    ) STRICT;
+    CREATE TABLE unique_key (
+        tenant TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        key TEXT NOT NULL,
+        sequence INTEGER NOT NULL REFERENCES item,
+        PRIMARY KEY (tenant, kind, key)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX unique_key_by_item ON unique_key (sequence);
+    """,
+)
+
+_READ = """
+    SELECT tenant, kind, id, body, revision.parent, unique_keys, revision.revision, sequence, recorded_at_us
+    FROM item JOIN revision USING (sequence)
+"""
+_LATEST = "revision.revision = item.revision"
+
+
+class CatalogTooNew(Exception):
+    """The file was written by a later Penstock, whose tables this one does not know."""
+
+
+class SqliteCatalog:
+    """A `Catalog` in the file `path`, whose folder must exist."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = Lock()
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            for pragma in _PRAGMAS:
+                self._connection.execute(f"PRAGMA {pragma}")
+            _migrate(self._connection, path)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def put(self, items: Sequence[Item], recorded_at: datetime) -> list[Item]:
+        with self._use() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            return [_put(connection, item, to_us(recorded_at)) for item in items]
+
+    def get(self, tenant: str, kind: str, id: str, as_of: datetime | None = None) -> Item | None:
+        where, values = f"{_READ} WHERE tenant = ? AND kind = ? AND id = ?", (tenant, kind, id)
+        if as_of is None:
+            return self._one(f"{where} AND {_LATEST}", *values)
+        return self._one(f"{where} AND recorded_at_us <= ? ORDER BY revision.revision DESC", *values, to_us(as_of))
+
+    def find(self, tenant: str, kind: str, unique: str) -> Item | None:
+        holder = "SELECT sequence FROM unique_key WHERE tenant = ? AND kind = ? AND key = ?"
+        return self._one(f"{_READ} WHERE sequence = ({holder}) AND {_LATEST}", tenant, kind, unique)
+
+    def list(
+        self, tenant: str | None, kind: str, parent: str | None = None, after: int = 0, limit: int | None = None
+    ) -> list[Item]:
+        where: dict[str, Any] = {"kind = ?": kind, "sequence > ?": after}
+        if tenant is not None:
+            where["tenant = ?"] = tenant
+        if parent is not None:
+            where["item.parent = ?"] = parent
+        query = f"{_READ} WHERE {_LATEST} AND {' AND '.join(where)} ORDER BY sequence LIMIT ?"
+        with self._use() as connection:
+            rows = connection.execute(query, (*where.values(), -1 if limit is None else limit)).fetchall()
+        return [_item(row) for row in rows]
+
+    def close(self) -> None:
+        """Let go of the file. Idempotent."""
+        with self._lock:
+            self._connection.close()
+
+    def _one(self, query: str, *values: str | int) -> Item | None:
+        with self._use() as connection:
+            row = connection.execute(f"{query} LIMIT 1", values).fetchone()
+        return None if row is None else _item(row)
+
+    @contextmanager
+    def _use(self) -> Iterator[sqlite3.Connection]:
+        """The connection, for this thread alone; what was begun is committed at the end, or undone by an error."""
+        with self._lock:
+            try:
+                with self._connection:
+                    yield self._connection
+            except sqlite3.OperationalError as exc:
+                raise StoreUnavailable(f"the catalog did not answer: {exc}") from exc
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(MIGRATIONS):
+        raise CatalogTooNew(f"{path} has catalog version {version}; this Penstock knows {len(MIGRATIONS)} and below")
+    for number, script in enumerate(MIGRATIONS[version:], version + 1):
+        connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT")
+
+
+def _put(connection: sqlite3.Connection, item: Item, recorded_at_us: int) -> Item:
+    place = (item.tenant, item.kind, item.id)
+    known = "SELECT sequence, revision FROM item WHERE tenant = ? AND kind = ? AND id = ?"
+    sequence, latest = connection.execute(known, place).fetchone() or (None, 0)
+    if item.revision != latest:
+        raise Conflict(f"{item.kind} {item.id} " + ("has changed" if item.revision else "exists already"))
+    if sequence is None:
+        first = "INSERT INTO item (tenant, kind, id, parent, revision) VALUES (?, ?, ?, ?, 1)"
+        sequence = connection.execute(first, (*place, item.parent)).lastrowid
+    else:
+        later = "UPDATE item SET parent = ?, revision = revision + 1 WHERE sequence = ?"
+        connection.execute(later, (item.parent, sequence))
+    assert sequence is not None, "an insert sets it"
+    connection.execute(
+        "INSERT INTO revision (sequence, revision, recorded_at_us, parent, unique_keys, body)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (sequence, latest + 1, recorded_at_us, item.parent, msgspec.json.encode(item.unique).decode(), item.body),
+    )
+    _hold(connection, item, sequence)
+    return msgspec.structs.replace(item, revision=latest + 1, sequence=sequence, recorded_at=from_us(recorded_at_us))
+
+
+def _hold(connection: sqlite3.Connection, item: Item, sequence: int) -> None:
+    """Give up the unique keys that the item held, then take those it holds now."""
+    connection.execute("DELETE FROM unique_key WHERE sequence = ?", (sequence,))
+    for key in dict.fromkeys(item.unique):
+        taken = connection.execute(
+            "INSERT INTO unique_key (tenant, kind, key, sequence) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (item.tenant, item.kind, key, sequence),
+        ).rowcount
+        if not taken:
+            raise Conflict(f"another {item.kind} holds {key!r}")
+
+
+def _item(row: tuple[Any, ...]) -> Item:
+    tenant, kind, id, body, parent, unique_keys, revision, sequence, recorded_at_us = row
+    unique = msgspec.json.decode(unique_keys, type=tuple[str, ...])
+    return Item(tenant, kind, id, body, parent, unique, revision, sequence, from_us(recorded_at_us))

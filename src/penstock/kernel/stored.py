@@ -1,0 +1,109 @@
+"""Stored events: what the aggregator keeps of every first occurrence, as columns. Append-only, never updated.
+
+A row's key is (partition, offset, place): where its event stands in the log. `outcome` says whether it counts; a
+quarantined event is kept but counts nowhere. `clock_day` is the day of the log clock on which its id was accepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from penstock.kernel.chunk import Chunk
+from penstock.kernel.identity import BodyHashes, Identities
+
+_TEXT = pa.dictionary(pa.int32(), pa.string())
+SCHEMA = pa.schema(
+    [
+        ("tenant", _TEXT),
+        ("event_type", _TEXT),
+        ("customer", _TEXT),
+        ("time", pa.timestamp("us", tz="UTC")),
+        ("transaction_id", pa.string()),
+        ("properties", pa.binary()),
+        ("partition", pa.uint16()),
+        ("offset", pa.uint64()),
+        ("place", pa.uint32()),
+        ("outcome", pa.uint8()),
+    ]
+)
+
+
+class StoredEvents:
+    """Rows of stored events; an Arrow table inside."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+
+    @classmethod
+    def of_chunk(
+        cls,
+        chunk: Chunk,
+        partition: int,
+        offsets: npt.NDArray[np.int64],
+        indices: npt.NDArray[np.int64],
+        outcomes: npt.NDArray[np.uint8],
+    ) -> StoredEvents:
+        n = len(chunk)
+        names = ("tenant", "event_type", "customer", "time", "transaction_id", "properties")
+        columns = [chunk.arrow(name) for name in names]
+        columns += [
+            pa.array(np.full(n, partition, np.uint16)),
+            pa.array(offsets.astype(np.uint64)),
+            pa.array(indices.astype(np.uint32)),
+            pa.array(outcomes),
+        ]
+        return cls(pa.Table.from_arrays(columns, schema=SCHEMA))
+
+    @classmethod
+    def concat(cls, parts: Sequence[StoredEvents]) -> StoredEvents:
+        if not parts:
+            return cls(SCHEMA.empty_table())
+        return cls(pa.concat_tables([p.table for p in parts]).unify_dictionaries().combine_chunks())
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def codes(self, column: str) -> tuple[npt.NDArray[np.int32], list[str]]:
+        """The dictionary-encoded `tenant`, `customer` or `event_type`: an index per row, and the distinct texts."""
+        chunks = self.table.column(column).unify_dictionaries().combine_chunks()
+        encoded = chunks if isinstance(chunks, pa.DictionaryArray) else chunks.chunk(0)
+        return encoded.indices.to_numpy(zero_copy_only=False), encoded.dictionary.to_pylist()
+
+    @property
+    def times_us(self) -> npt.NDArray[np.int64]:
+        return np.asarray(self.table.column("time").cast(pa.int64()))
+
+    def ids(self) -> list[str]:
+        """The transaction ids; a method for the reason that `Chunk.ids` is one."""
+        out: list[str] = self.table.column("transaction_id").to_pylist()
+        return out
+
+    @property
+    def properties(self) -> list[bytes]:
+        out: list[bytes] = self.table.column("properties").to_pylist()
+        return out
+
+
+class StoredIds:
+    """The ids that one run of records brought, with the generation they belong to; written beside their events."""
+
+    def __init__(
+        self,
+        day: int,
+        identities: Identities,
+        bodies: BodyHashes,
+        offsets: npt.NDArray[np.int64],
+        indices: npt.NDArray[np.int64],
+    ) -> None:
+        self.day = day
+        self.identities = identities
+        self.bodies = bodies
+        self.offsets = offsets
+        self.indices = indices
+
+    def __len__(self) -> int:
+        return len(self.identities)

@@ -1,0 +1,261 @@
+"""The contract of the usage store: the memory reference and ClickHouse (chDB) must pass the same suite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from penstock.aggregator.store.clickhouse import ClickHouseUsageStore
+from penstock.aggregator.store.memory import MemoryUsageStore
+from penstock.kernel.cell import Cell, CellKey, CellQuestion
+from penstock.kernel.chunk import Chunk
+from penstock.kernel.event import Outcome
+from penstock.kernel.identity import hash_bodies, identify
+from penstock.kernel.meter import Aggregation
+from penstock.kernel.ports import Flush, UsageStore
+from penstock.kernel.record import Marker
+from penstock.kernel.stored import StoredEvents, StoredIds
+from penstock.kernel.window import BASE_WINDOW_US, Span, from_us, to_us
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+NOON_US = to_us(NOON)
+KEY = b"k" * 32
+
+
+@pytest.fixture(params=["memory", "clickhouse"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[UsageStore]:
+    made: UsageStore
+    made = MemoryUsageStore() if request.param == "memory" else ClickHouseUsageStore.embedded(tmp_path / "usage")
+    yield made
+    made.close()
+
+
+def a_marker(offset: int, partition: int = 0, clock_us: int = NOON_US) -> Marker:
+    return Marker(partition, offset, "log-1", 2, bytes([offset % 256] * 16), clock_us)
+
+
+def a_key(window: int = 0, groups: tuple[str | None, ...] = ("eu",), **changes: object) -> CellKey:
+    base = CellKey("acme", "m1", "cust", NOON_US + window * BASE_WINDOW_US, groups, None, 0)
+    return base._replace(**changes)  # type: ignore[arg-type]
+
+
+def a_flush(marker: Marker, cells: dict[CellKey, Cell] | None = None, **changes: object) -> Flush:
+    parts = {"events": (), "ids": (), "controls": (), "touched": frozenset(), **changes}
+    return Flush(cells=cells or {}, marker=marker, **parts)  # type: ignore[arg-type]
+
+
+def a_question(aggregation: Aggregation = Aggregation.SUM, **changes: object) -> CellQuestion:
+    whole = {"start_us": NOON_US, "end_us": NOON_US + 96 * BASE_WINDOW_US, "starts": (NOON_US,)}
+    parts = {"tenant": "acme", "metric": "m1", "customers": ("cust",), **whole, **changes}
+    return CellQuestion(aggregation=aggregation, **parts)  # type: ignore[arg-type]
+
+
+def some_events(offset: int, count: int, outcome: Outcome = Outcome.COUNTED) -> tuple[StoredEvents, StoredIds]:
+    ids = [f"tx-{offset}-{i}" for i in range(count)]
+    times = NOON_US + np.arange(count, dtype=np.int64) * 60_000_000
+    identities = identify(KEY, "acme", ids)
+    properties = [b'{"n":%d}' % i for i in range(count)]
+    names = (["cust"] * count, ["call"] * count)
+    bodies = hash_bodies(*names, times, properties)
+    chunk = Chunk.build(
+        identities=identities,
+        body_hashes=bodies,
+        tenants=["acme"] * count,
+        customers=names[0],
+        event_types=names[1],
+        times_us=times,
+        transaction_ids=ids,
+        properties=properties,
+    )
+    offsets, indices = np.full(count, offset, np.int64), np.arange(count, dtype=np.int64)
+    events = StoredEvents.of_chunk(chunk, 0, offsets, indices, np.full(count, outcome, np.uint8))
+    return events, StoredIds(20_000, identities, bodies, offsets, indices)
+
+
+def test_an_empty_store_has_no_marker(store: UsageStore) -> None:
+    assert store.marker(0) is None
+    assert store.markers() == {}
+    assert store.windows(0) == set()
+
+
+def test_the_newest_marker_of_each_partition_is_kept(store: UsageStore) -> None:
+    for marker in (a_marker(3), a_marker(9), a_marker(5), a_marker(1, partition=1)):
+        store.flush(a_flush(marker))
+
+    assert store.markers() == {0: a_marker(9), 1: a_marker(1, partition=1)}
+    assert store.marker(0) == a_marker(9)
+
+
+def test_the_greatest_version_of_a_cell_wins_whatever_the_order(store: UsageStore) -> None:
+    store.flush(a_flush(a_marker(7), {a_key(): Cell(2, Decimal("5.5"), version=7)}))
+    store.flush(a_flush(a_marker(4), {a_key(): Cell(1, Decimal("2.5"), version=4)}))
+
+    assert store.load_cells([a_key(), a_key(window=1)]) == {a_key(): Cell(2, Decimal("5.5"), version=7)}
+
+
+def test_a_loaded_cell_keeps_every_digit_group_and_order_of_latest(store: UsageStore) -> None:
+    wide = Decimal("9" * 26 + "." + "9" * 12)
+    cells = {
+        a_key(groups=(None, "", "=x'\\", "ü"), member="a"): Cell(3, wide, NOON_US + 7, "tx-ü", 5),
+        a_key(groups=(None, "", "=x'\\", "ü"), member=None): Cell(1, -wide, 0, "", 5),
+    }
+    store.flush(a_flush(a_marker(5), cells))
+
+    assert store.load_cells(list(cells)) == cells
+
+
+def test_cells_merge_over_what_is_not_asked(store: UsageStore) -> None:
+    cells = {
+        a_key(0, ("eu", "a")): Cell(1, Decimal(1), version=1),
+        a_key(1, ("eu", "b")): Cell(2, Decimal("2.25"), version=2),
+        a_key(4, ("us", "a")): Cell(3, Decimal(4), version=3),
+        a_key(4, ("us", "a"), partition=1): Cell(1, Decimal(8), version=9),
+        a_key(4, ("us", None)): Cell(0, Decimal(0), version=3),
+        a_key(0, ("eu", "a"), customer="other"): Cell(1, Decimal(100), version=4),
+    }
+    store.flush(a_flush(a_marker(9), cells))
+    hours = (NOON_US, NOON_US + 4 * BASE_WINDOW_US)
+
+    answer = store.read_cells(a_question(starts=hours, group_at=(0,)))
+
+    rows = [(r.start_us, r.groups, r.cell.events, r.cell.value) for r in sorted(answer.rows, key=lambda r: r[0])]
+    assert rows == [(hours[0], ("eu",), 3, Decimal("3.25")), (hours[1], ("us",), 4, Decimal(12))]
+    assert answer.versions == {0: 3, 1: 9}
+
+
+def test_cells_are_filtered_by_group_values_and_told_apart_by_customer(store: UsageStore) -> None:
+    cells = {
+        a_key(0, ("eu",)): Cell(1, Decimal(1), version=1),
+        a_key(0, (None,)): Cell(1, Decimal(2), version=1),
+        a_key(0, ("us",), customer="other"): Cell(1, Decimal(4), version=1),
+    }
+    store.flush(a_flush(a_marker(1), cells))
+
+    filtered = store.read_cells(a_question(filters=((0, (None, "us")),), customers=None, by_customer=True))
+
+    assert sorted((r.customer, r.cell.value) for r in filtered.rows) == [("cust", Decimal(2)), ("other", Decimal(4))]
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "value"),
+    [(Aggregation.MAX, "7"), (Aggregation.MIN, "-3"), (Aggregation.LATEST, "2.5"), (Aggregation.SUM, "6.5")],
+)
+def test_extremes_and_latest_ignore_cells_without_events(
+    store: UsageStore, aggregation: Aggregation, value: str
+) -> None:
+    cells = {
+        a_key(0): Cell(1, Decimal(7), NOON_US + 1, "a", 1),
+        a_key(1): Cell(1, Decimal(-3), NOON_US + 2, "a", 1),
+        a_key(2): Cell(1, Decimal("2.5"), NOON_US + 2, "b", 1),
+        a_key(3): Cell(0, Decimal(0), 0, "", 1),
+    }
+    store.flush(a_flush(a_marker(1), cells))
+
+    [row] = store.read_cells(a_question(aggregation)).rows
+
+    assert (row.cell.events, row.cell.value) == (3, Decimal(value))
+    assert (row.cell.latest_us, row.cell.latest_id) == (NOON_US + 2, "b") or aggregation is not Aggregation.LATEST
+
+
+def test_unique_counts_each_value_once_over_windows_and_partitions(store: UsageStore) -> None:
+    cells = {
+        a_key(0, member="ann"): Cell(2, version=1),
+        a_key(1, member="ann"): Cell(1, version=1),
+        a_key(1, member="ann", partition=1): Cell(1, version=1),
+        a_key(1, member="bob"): Cell(1, version=1),
+        a_key(2, member="eve"): Cell(0, version=1),
+    }
+    store.flush(a_flush(a_marker(1), cells))
+
+    [row] = store.read_cells(a_question(Aggregation.UNIQUE)).rows
+    members = store.read_cells(a_question(Aggregation.UNIQUE, members=True)).rows
+
+    assert row.cell.events == 2
+    assert sorted(str(r.member) for r in members) == ["ann", "bob"]
+
+
+def test_events_written_twice_are_read_once_and_only_up_to_the_offset_named(store: UsageStore) -> None:
+    for offset in (1, 2, 1):
+        events, ids = some_events(offset, 5)
+        store.flush(a_flush(a_marker(2), events=(events,), ids=(ids,)))
+    quarantined, _ = some_events(0, 1, Outcome.QUARANTINED)
+    store.flush(a_flush(a_marker(2), events=(quarantined,)))
+
+    def read(as_of: tuple[int, ...], span: Span | None = None) -> list[str]:
+        parts = store.read_events("acme", ("cust",), span, as_of, None)
+        return sorted(i for part in parts for i in part.ids())
+
+    assert read((2, -1)) == [f"tx-{o}-{i}" for o in (1, 2) for i in range(5)]
+    assert read((1, -1)) == [f"tx-1-{i}" for i in range(5)]
+    assert read((-1, 5)) == []
+    minute = Span(NOON + timedelta(minutes=1), NOON + timedelta(minutes=3))
+    assert read((1, -1), minute) == ["tx-1-1", "tx-1-2"]
+    assert list(store.read_events("other", None, None, (2, 2), 0)) == []
+
+
+def test_stored_events_come_back_as_they_were(store: UsageStore) -> None:
+    events, _ = some_events(4, 3)
+    store.flush(a_flush(a_marker(4), events=(events,)))
+
+    [part] = store.read_events("acme", None, None, (4, -1), 0)
+
+    assert sorted(part.properties) == [b'{"n":0}', b'{"n":1}', b'{"n":2}']
+    assert sorted(part.times_us.tolist()) == [NOON_US, NOON_US + 60_000_000, NOON_US + 120_000_000]
+    codes, names = part.codes("event_type")
+    assert [names[c] for c in codes.tolist()] == ["call"] * 3
+    assert np.asarray(part.table.column("offset")).tolist() == [4] * 3
+
+
+def test_ids_come_back_by_generation_up_to_the_marker(store: UsageStore) -> None:
+    events, ids = some_events(1, 4)
+    _, later = some_events(2, 2)
+    old = StoredIds(19_000, later.identities, later.bodies, later.offsets - 2, later.indices)
+    for part in (ids, ids, later, old):
+        store.flush(a_flush(a_marker(2), ids=(part,)))
+
+    [(day, identities, bodies)] = list(store.ids(0, through=1, since_day=19_999))
+
+    assert day == 20_000
+    back = sorted(map(tuple, np.column_stack([identities, bodies]).tolist()))
+    assert back == sorted(map(tuple, np.column_stack([ids.identities, ids.bodies]).tolist()))
+
+
+def test_controls_come_back_in_log_order_up_to_the_marker(store: UsageStore) -> None:
+    for offset in (3, 8, 5, 3):
+        store.flush(a_flush(a_marker(offset), controls=((offset, b'{"at":%d,"x":"\xc3\xbc"}' % offset),)))
+
+    assert store.controls(0, 5) == [b'{"at":3,"x":"\xc3\xbc"}', b'{"at":5,"x":"\xc3\xbc"}']
+    assert store.controls(1, 9) == []
+
+
+def test_customer_keys_are_listed_once_in_order(store: UsageStore) -> None:
+    touched = frozenset({("acme", "b"), ("acme", "a"), ("other", "z")})
+    for offset in (1, 2):
+        store.flush(a_flush(a_marker(offset), touched=touched))
+
+    assert store.customer_keys("acme", "", 10) == ["a", "b"]
+    assert store.customer_keys("acme", "a", 1) == ["b"]
+
+
+def test_windows_are_those_with_stored_cells(store: UsageStore) -> None:
+    store.flush(a_flush(a_marker(1), {a_key(0): Cell(1, version=1), a_key(3): Cell(1, version=1)}))
+
+    assert store.windows(0) == {NOON_US, NOON_US + 3 * BASE_WINDOW_US}
+    assert from_us(NOON_US) == NOON
+
+
+def test_a_clickhouse_store_keeps_everything_over_a_restart(tmp_path: Path) -> None:
+    first = ClickHouseUsageStore.embedded(tmp_path / "usage")
+    first.flush(a_flush(a_marker(6), {a_key(): Cell(2, Decimal("5.5"), version=6)}))
+    first.close()
+
+    second = ClickHouseUsageStore.embedded(tmp_path / "usage")
+
+    assert second.marker(0) == a_marker(6)
+    assert second.load_cells([a_key()]) == {a_key(): Cell(2, Decimal("5.5"), version=6)}
+    second.close()
