@@ -22,7 +22,7 @@ help: ## list the targets
 demo: $(RUNTIME) ## a small vendor's day from event to invoice, in one process
 	@$(BIN)/python examples/demo.py $(ARGS)
 
-up: $(RUNTIME) ## run Penstock here; options go in ARGS="--http-port 8600 --data-dir data"
+up: $(RUNTIME) ## run Penstock here; options go in ARGS="--http-port 8600"
 	@$(BIN)/penstock up $(ARGS)
 
 test: lint ## lint, types, imports and every test
@@ -41,7 +41,7 @@ bench: $(RUNTIME) ## load the pipeline over HTTP and print how fast it is
 
 venv: $(COMPLETE) ## install everything into .venv
 
-clean: ## remove .venv, caches and builds; data/ stays
+clean: ## remove .venv, caches and builds; data folders stay
 	@rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find src services tests loadtest examples -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 

@@ -86,7 +86,7 @@ def a_rate_body(product_id: str, starting_at: datetime, **fields: Any) -> Body:
     return {"product_id": product_id, "starting_at": starting_at, "entitled": True, **kind, **fields}
 
 
-def a_commit_body(product_id: str, cents: int, starting_at: datetime, ending_before: datetime, **fields: Any) -> Body:
+def a_commit_body(product_id: str, cents: int, starting_at: datetime, ending_before: datetime, **fields: Any) -> Any:
     """A prepaid commit of one segment, as POST /v1/contracts/create takes it."""
     item = {"amount": cents, "starting_at": starting_at, "ending_before": ending_before}
     return {

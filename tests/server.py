@@ -10,19 +10,18 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self
 
 from metronome import Metronome
 
 from builders import batches, rfc3339, to_json
-
-T = TypeVar("T")
 
 API_KEY = "pk_test_bootstrap_0123456789abcdef"
 READY_TIMEOUT_S = 60
@@ -104,8 +103,8 @@ class PenstockServer:
             self.kill9()
         self.client.close()
 
-    def start(self, env: Mapping[str, str] | None = None) -> None:
-        """Start and wait until /readyz answers 200. `env` holds for this start only."""
+    def start(self, env: Mapping[str, str] | None = None, *, may_die: bool = False) -> None:
+        """Start and wait until /readyz answers 200. `env` holds for this start only; `may_die` before it is ready."""
         assert self._process is None, "already running"
         command = [sys.executable, "-m", "penstock", "up", "--http-port", str(self.port)]
         command += ["--grpc-port", str(self.grpc_port), "--data-dir", str(self.data_dir)]
@@ -114,14 +113,23 @@ class PenstockServer:
         environment = inherited | {"PENSTOCK_BOOTSTRAP_API_KEY": API_KEY} | self._env | dict(env or {})
         with self.output_file.open("ab") as output:
             self._process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
-        self._wait_until_ready()
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while not self._is_ready():
+            if self._process.poll() is not None:
+                assert may_die, f"penstock up ended by itself\n{self._last_output()}"
+                return
+            assert time.monotonic() < deadline, f"not ready after {READY_TIMEOUT_S} s\n{self._last_output()}"
+            time.sleep(0.05)
+
+    def _is_ready(self) -> bool:
+        try:
+            return RawClient(self.port, None).get("/readyz").status == 200
+        except GONE:
+            return False  # not listening yet
 
     @property
     def output_file(self) -> Path:
         return self.data_dir.with_name(self.data_dir.name + ".output")
-
-    def is_running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
 
     def stop(self) -> None:
         """SIGTERM: it must drain and exit 0."""
@@ -138,24 +146,19 @@ class PenstockServer:
         self._process.wait()
         self._process = None
 
-    def restart(self, env: Mapping[str, str] | None = None) -> None:
-        """Start again on the same data folder, after a kill where it still runs."""
-        if self._process is not None:
-            self.kill9()
-        self.start(env)
+    def kill9_in(self, delay_s: float) -> threading.Timer:
+        """SIGKILL from another thread, while this one goes on; the caller joins the timer."""
+        assert self._process is not None
+        timer = threading.Timer(delay_s, self._process.kill)
+        timer.start()
+        return timer
 
-    def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + READY_TIMEOUT_S
-        probe = RawClient(self.port, None)
-        while True:
-            assert self.is_running(), f"penstock up ended by itself\n{self._last_output()}"
-            try:
-                if probe.get("/readyz").status == 200:
-                    return
-            except GONE:
-                pass  # not listening yet
-            assert time.monotonic() < deadline, f"not ready after {READY_TIMEOUT_S} s\n{self._last_output()}"
-            time.sleep(0.05)
+    def wait_until_gone(self) -> None:
+        """Wait for a process that was killed, or that kills itself."""
+        assert self._process is not None
+        code = self._process.wait(STOP_TIMEOUT_S)
+        self._process = None
+        assert code == -signal.SIGKILL, f"exit code {code}\n{self._last_output()}"
 
     def _last_output(self) -> str:
         return self.output_file.read_text(errors="replace")[-4_000:]
@@ -195,7 +198,7 @@ class PenstockServer:
         assert answer.status == 200, answer
 
 
-def eventually(read: Callable[[], T], expected: T, timeout_s: float = VISIBLE_TIMEOUT_S) -> None:
+def eventually(read: Callable[[], object], expected: object, timeout_s: float = VISIBLE_TIMEOUT_S) -> None:
     """Assert that `read` comes to give `expected`: what was acknowledged becomes visible a moment later."""
     deadline = time.monotonic() + timeout_s
     while (found := read()) != expected and time.monotonic() < deadline:

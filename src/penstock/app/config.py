@@ -29,7 +29,7 @@ class Config(msgspec.Struct, frozen=True):
     ingest_queue_bytes_max: int = 64 * 2**20
     dedupe_ids_max: int = 2_000_000
     log_retention_hours: int = 24
-    finalize_interval_ms: int = 60_000
+    finalize_interval_ms: int = 5_000
     log_level: str = "INFO"
     crash_at: str | None = None
 

@@ -33,18 +33,10 @@ class Telemetry:
         self.folded = Gauge(
             "penstock_fold_offset", "Last offset folded and flushed", ["partition"], registry=self.registry
         )
-        self.log_end = Gauge(
-            "penstock_log_end_offset", "Offset that the next record will get", ["partition"], registry=self.registry
-        )
         self.restores = Gauge(
             "penstock_fold_restores",
             "Times the partition's owner has read its state from the store",
             ["partition"],
-            registry=self.registry,
-        )
-        self.conservation_error = Gauge(
-            "penstock_conservation_error",
-            "Events in folded log records minus the events that cells account for; must be zero",
             registry=self.registry,
         )
 

@@ -1,9 +1,9 @@
 """The set of identities that a partition has seen: exact, vectorised, in day generations.
 
 A batch is looked up with a handful of array operations and no Python statement per id. New ids go into an
-open-addressing table (`_Table`); a full table becomes a sorted run (`_Run`), and small runs of a day are merged, so that
-a look-up meets few of them. A generation is dropped whole, when the caller says so: between two records, never at a
-flush (DESIGN.md section 4). Equality is all 128 bits; 64 of them place an id.
+open-addressing table (`_Table`); a full table becomes a sorted run (`_Run`), and small runs of a day are merged, so
+that a look-up meets few of them. A generation is dropped whole, when the caller says so: between two records, never
+at a flush (DESIGN.md section 4). Equality is all 128 bits; 64 of them place an id.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from penstock.kernel.meter import Aggregation, GroupValue, Metric
 from penstock.kernel.money import USD
 from penstock.kernel.price import Model, Price, PriceInterval, Tier
 from penstock.kernel.problems import NotFound
+from penstock.kernel.quantity import exact
 from penstock.kernel.record import Vector
 from penstock.kernel.usage import Usage, UsageQuery, UsageRow
 from penstock.kernel.window import Span
@@ -170,6 +171,7 @@ def rows_of(aggregation: Aggregation, events: Iterable[Used], span: Span, keys: 
     return [UsageRow(span, group, _value(aggregation, held), len(held)) for group, held in groups.items()]
 
 
+@exact
 def _value(aggregation: Aggregation, held: list[Used]) -> Decimal:
     if aggregation is Aggregation.COUNT:
         return Decimal(len(held))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from penstock.kernel.money import USD
 from penstock.kernel.price import Model, Price, Tier
+from penstock.kernel.quantity import exact
 from penstock.rater.pricing.models import MODELS, amount_between
 from penstock.rater.pricing.tiers import fault_of, multiplied
 from unit.rater.rating import a_tiered, graduated_usd, tiers, usd
@@ -104,6 +105,7 @@ def test_every_model_has_its_function() -> None:
 
 
 @given(tier_lists(), readings, readings, readings)
+@exact
 def test_the_amounts_of_two_stretches_are_the_amount_of_both(
     tier_list: tuple[Tier, ...], start: Decimal, middle: Decimal, end: Decimal
 ) -> None:
@@ -114,6 +116,7 @@ def test_the_amounts_of_two_stretches_are_the_amount_of_both(
 
 
 @given(tier_lists(), quantities, st.decimals(min_value="0.000001", max_value=10**9, places=6))
+@exact
 def test_splitting_a_tier_at_a_point_changes_no_amount(
     tier_list: tuple[Tier, ...], quantity: Decimal, point: Decimal
 ) -> None:
@@ -129,6 +132,7 @@ def test_splitting_a_tier_at_a_point_changes_no_amount(
 
 
 @given(tier_lists(), quantities, quantities)
+@exact
 def test_more_units_never_cost_less(tier_list: tuple[Tier, ...], one: Decimal, other: Decimal) -> None:
     price = Price(Model.GRADUATED, USD, tiers=tier_list)
 
@@ -138,6 +142,7 @@ def test_more_units_never_cost_less(tier_list: tuple[Tier, ...], one: Decimal, o
 
 
 @given(tier_lists(), readings, readings)
+@exact
 def test_tier_parts_sum_to_the_amount(tier_list: tuple[Tier, ...], start: Decimal, end: Decimal) -> None:
     total, parts = amount_between(start, end, Price(Model.GRADUATED, USD, tiers=tier_list))
 

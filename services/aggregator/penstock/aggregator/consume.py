@@ -1,7 +1,7 @@
 """The shell around the fold: one owner per partition reads the log, folds, flushes, and starts again from its marker.
 
-Everything that is in memory is a function of the log's prefix at the marker, so whatever goes wrong, the owner forgets it
-and restores. Control records are applied between two folds, with everything before them flushed.
+Everything in memory is a function of the log's prefix at the marker, so whatever goes wrong, the owner forgets it and
+restores. Control records are applied between two folds, with everything before them flushed.
 """
 
 from __future__ import annotations

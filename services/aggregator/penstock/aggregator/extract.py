@@ -11,6 +11,7 @@ import decimal
 import functools
 from collections.abc import Sequence
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -75,7 +76,7 @@ class Properties:
 def read_properties(properties: Sequence[bytes], names: tuple[str, ...]) -> Properties:
     """Read the named properties of every event. Never raises for what an event holds: see `Properties.bad`."""
     rows, bad = _decode(properties, names)
-    columns = {name: [getattr(row, f"p{i}") for row in rows] for i, name in enumerate(names)}
+    columns = {name: list(map(attrgetter(f"p{i}"), rows)) for i, name in enumerate(names)}
     for values in columns.values():
         _mark_out_of_range(values, bad)
     return Properties(columns, bad)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,16 @@ from penstock.kernel.window import BASE_WINDOW_US
 
 Rows = npt.NDArray[np.int64]
 _NUMERIC = (Aggregation.SUM, Aggregation.MAX, Aggregation.MIN, Aggregation.LATEST)
+
+
+class Places(NamedTuple):
+    """Which events are taken and into which distinct place each goes; then, per place, what tells it apart."""
+
+    taken: Rows
+    cell: npt.NDArray[np.intp]
+    customers: list[str]
+    windows: list[int]  # start, microseconds since the epoch
+    groups: list[list[str | None]]  # one list per group name
 
 
 class Batch:
@@ -47,6 +57,7 @@ class Batch:
         self.properties = properties
         self._codes: dict[str, tuple[npt.NDArray[np.int32], list[str | None]]] = {}
         self._takes: dict[tuple[PropertyFilter, ...], npt.NDArray[np.bool_]] = {}
+        self._places: dict[tuple[object, ...], Places] = {}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -67,6 +78,31 @@ class Batch:
                 passed &= np.array([wanted.matches(v) for v in values], bool)[codes]
             self._takes[filters] = passed
         return self._takes[filters]
+
+
+    def places(self, kind: tuple[object, ...], takes: npt.NDArray[np.bool_], names: Sequence[str]) -> Places:
+        """The distinct places of the events in `takes`; found once for all metrics of one `kind`."""
+        if kind not in self._places:
+            self._places[kind] = self._find_places(np.flatnonzero(takes), names)
+        return self._places[kind]
+
+    def _find_places(self, taken: Rows, names: Sequence[str]) -> Places:
+        if not len(taken):
+            return Places(taken, taken, [], [], [])
+        windows = self.times_us[taken] // BASE_WINDOW_US
+        base = int(windows.min())
+        columns: list[tuple[npt.NDArray[Any], int]] = [(self.customer_codes[taken], len(self.customer_names))]
+        columns.append((windows - base, int(windows.max()) - base + 1))
+        coded = [self.group_codes(name) for name in names]
+        first, cell = _distinct([*columns, *((codes[taken], len(values)) for codes, values in coded)])
+        at = taken[first]
+        return Places(
+            taken,
+            cell,
+            [self.customer_names[c] for c in self.customer_codes[at].tolist()],
+            (windows[first] * BASE_WINDOW_US).tolist(),
+            [[values[c] for c in codes[at].tolist()] for codes, values in coded],
+        )
 
 
 def read_batch_properties(metrics: Sequence[Metric], properties: Sequence[bytes]) -> Properties:
@@ -137,30 +173,25 @@ def _reduce(aggregation: Aggregation, values: Any, starts: Rows) -> list[Any]:
 def tally(metric: Metric, batch: Batch) -> Contribution | None:
     """What `metric` takes from `batch`, or None. Call in the exact context: sums of decimals happen inside."""
     takes = batch.takes(metric.property_filters)
+    needs: str | None = None  # the property without which the metric does not take an event
     values: Any = None
     if metric.aggregation in _NUMERIC:
         assert metric.aggregation_key is not None
-        numbers, is_number = batch.properties.numbers(metric.aggregation_key)
-        takes = takes & is_number
-        values = numbers
-    columns: list[tuple[npt.NDArray[Any], int]] = []
-    group_names = list(metric.group_keys)
+        values, is_number = batch.properties.numbers(metric.aggregation_key)
+        if not is_number.all():
+            takes, needs = takes & is_number, metric.aggregation_key
+    names = list(metric.group_keys)
     if metric.aggregation is Aggregation.UNIQUE:
         assert metric.aggregation_key is not None
         codes, members = batch.group_codes(metric.aggregation_key)
-        takes = takes & np.array([m is not None for m in members], bool)[codes]
-        group_names.append(metric.aggregation_key)
-    taken = np.flatnonzero(takes)
-    if not len(taken):
+        takes, needs = takes & np.array([m is not None for m in members], bool)[codes], metric.aggregation_key
+        names.append(metric.aggregation_key)
+    places = batch.places((metric.property_filters, needs, tuple(names)), takes, names)
+    if not len(places.taken):
         return None
-    windows = batch.times_us[taken] // BASE_WINDOW_US
-    base = int(windows.min())
-    columns.append((batch.customer_codes[taken], len(batch.customer_names)))
-    columns.append((windows - base, int(windows.max()) - base + 1))
-    columns += [(batch.group_codes(n)[0][taken], len(batch.group_codes(n)[1])) for n in group_names]
-    first, cell = _distinct(columns)
-    keys = _keys(metric, batch, taken[first], group_names)
-    return Contribution(metric, keys, cell, taken, batch, None if values is None else values[taken])
+    keys = _keys(metric, batch, places)
+    taken_values = None if values is None else values[places.taken]
+    return Contribution(metric, keys, places.cell, places.taken, batch, taken_values)
 
 
 def _distinct(columns: Sequence[tuple[npt.NDArray[Any], int]]) -> tuple[Rows, npt.NDArray[np.intp]]:
@@ -176,16 +207,13 @@ def _distinct(columns: Sequence[tuple[npt.NDArray[Any], int]]) -> tuple[Rows, np
     return first, inverse
 
 
-def _keys(metric: Metric, batch: Batch, at: Rows, group_names: list[str]) -> list[CellKey]:
-    customers = [batch.customer_names[c] for c in batch.customer_codes[at].tolist()]
-    windows = (batch.times_us[at] // BASE_WINDOW_US * BASE_WINDOW_US).tolist()
-    named = []
-    for name in group_names:
-        codes, values = batch.group_codes(name)
-        named.append([values[c] for c in codes[at].tolist()])
-    members = named.pop() if metric.aggregation is Aggregation.UNIQUE else [None] * len(customers)
-    groups = list(zip(*named, strict=True)) if named else [()] * len(customers)
+def _keys(metric: Metric, batch: Batch, places: Places) -> list[CellKey]:
+    named = list(places.groups)
+    members: Sequence[str | None] = [None] * len(places.customers)
+    if metric.aggregation is Aggregation.UNIQUE:
+        members = named.pop()
+    groups = list(zip(*named, strict=True)) if named else [()] * len(places.customers)
     return [
         CellKey(batch.tenant, metric.id, customer, window, group, member, batch.partition)
-        for customer, window, group, member in zip(customers, windows, groups, members, strict=True)
+        for customer, window, group, member in zip(places.customers, places.windows, groups, members, strict=True)
     ]

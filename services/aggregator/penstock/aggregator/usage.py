@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 
@@ -30,27 +30,18 @@ _Place = tuple[int, tuple[GroupValue, ...], str | None, GroupValue]  # span, gro
 
 
 class UsageService:
-    """Answers `UsageReader`. `partitions` is the log's; `log_end` is asked only under a test clock."""
+    """Answers `UsageReader`. `partitions` is the log's."""
 
-    def __init__(
-        self,
-        store: UsageStore,
-        metrics: Metrics,
-        partitions: int,
-        is_settled: Callable[[UsageService, datetime], bool] | None = None,
-    ) -> None:
+    def __init__(self, store: UsageStore, metrics: Metrics, partitions: int) -> None:
         self._store = store
         self._metrics = metrics
         self._partitions = partitions
-        self._is_settled = is_settled
 
     def metric(self, tenant: str, metric_id: str) -> Metric | None:
         found = self._metrics.find(tenant, metric_id)
         return found.metric if found else None
 
     def settled(self, through: datetime) -> bool:
-        if self._is_settled is not None:
-            return self._is_settled(self, through)
         markers = self._store.markers()
         return len(markers) == self._partitions and all(m.clock_us >= to_us(through) for m in markers.values())
 

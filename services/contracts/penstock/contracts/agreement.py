@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 
 import msgspec
 
-from penstock.contracts.balance import Balance
+from penstock.contracts.balance import Balance, BalanceKind
 from penstock.kernel.contract import ContractTerms, Override, Prioritization
 from penstock.kernel.window import Cadence, Calendar, Span
 
@@ -106,3 +107,18 @@ class Contract(msgspec.Struct, frozen=True):
         """Whether both would bill the same usage: one card of one customer, and dates that meet."""
         same = self.customer_id == other.customer_id and self.rate_card_id == other.rate_card_id
         return same and self.span.clip(other.span) is not None
+
+
+def products_named(contract: Contract) -> Iterator[tuple[str, str]]:
+    """Every product that the contract names, each with the field that names it."""
+    places = {BalanceKind.PREPAID: 0, BalanceKind.CREDIT: 0}
+    for balance in contract.balances:
+        at = f"{'commits' if balance.kind is BalanceKind.PREPAID else 'credits'}[{places[balance.kind]}]"
+        places[balance.kind] += 1
+        yield f"{at}.product_id", balance.product_id
+        for id in balance.product_ids:
+            yield f"{at}.applicable_product_ids", id
+    for i, agreed in enumerate(contract.overrides):
+        for specifier in agreed.override.specifiers:
+            if specifier.product_id is not None:
+                yield f"overrides[{i}].product_id", specifier.product_id

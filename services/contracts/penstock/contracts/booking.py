@@ -1,6 +1,6 @@
 """What is booked: the ledger transactions of a grant, an invoice and an expiry, and the proof that they add up.
 
-The accounts of a pool (a customer). An account is above zero for what is held or was earned, below for where it is from:
+The accounts of a pool (a customer). An account is above zero for what is held or earned, below for where it is from:
 
     commit/{balance}/{segment}   what is left of a segment: + grant, - draw, - expiry
     granted/{balance}            - what was granted

@@ -3,8 +3,8 @@
 One writer per balance pool (a customer), by a lock in this process. What is decided is stored first and booked after;
 booking is idempotent, so a crash in between is made good by booking again.
 
-Every period of a contract that has begun has an invoice, even one that comes to zero: a draft until it is final. Periods
-are closed in order, because an earlier one draws first; live balance = ledger - drafts of the periods still open.
+Every period of a contract that has begun has an invoice, even one that comes to zero: a draft until it is final.
+Periods are closed in order: an earlier one draws first. Live balance = ledger - drafts of the periods still open.
 """
 
 from __future__ import annotations
@@ -112,6 +112,12 @@ class Closing:
                     log.warning("contract %s stays open: %s", listed.value.id, problem.detail)
         return count
 
+    def recover(self) -> None:
+        """Book every contract and invoice that was stored and not booked when the process ended."""
+        for listed in self._contracts.list(None):
+            with self._locks.of(listed.tenant, listed.value.customer_id):
+                self._repair(listed.tenant, listed.value.id)
+
     def book_grants(self, stored: Stored[Contract]) -> Stored[Contract]:
         """Post the grants of a contract and mark it as booked. Idempotent. The caller holds the pool."""
         if stored.value.booked:
@@ -122,11 +128,7 @@ class Closing:
         return Stored(item, booked)
 
     def _close(self, tenant: str, contract_id: str) -> int:
-        stored = self._contracts.get(tenant, contract_id)
-        assert stored is not None, "a contract is never deleted"
-        stored, now = self.book_grants(stored), self._clock.now()
-        self._book_last(stored, now)
-        count = 0
+        stored, now, count = self._repair(tenant, contract_id), self._clock.now(), 0
         for period in self._open_periods(stored, now):
             if not self._is_due(period, now):
                 break
@@ -134,6 +136,14 @@ class Closing:
             count += 1
         self._expire(stored, now)
         return count
+
+    def _repair(self, tenant: str, contract_id: str) -> Stored[Contract]:
+        """Book what is stored and not booked; return the contract as it is now."""
+        stored = self._contracts.get(tenant, contract_id)
+        assert stored is not None, "a contract is never deleted"
+        stored = self.book_grants(stored)
+        self._book_last(stored, self._clock.now())
+        return stored
 
     def _is_due(self, period: Span, now: datetime) -> bool:
         final_at = period.end + GRACE
@@ -207,7 +217,5 @@ class Closing:
         open_from = min((period.start for period in self._open_periods(stored, now)), default=now)
         over = [(balance, segment) for balance, segment in ended if segment.span.end <= open_from]
         left, pool = self._left(stored), stored.value.customer_id
-        self._ledger.post(
-            [expiration(stored.tenant, pool, b, s, left[s.id]) for b, s in over if left[s.id] > 0]
-        )
+        self._ledger.post([expiration(stored.tenant, pool, b, s, left[s.id]) for b, s in over if left[s.id] > 0])
         self._expired.update(segment.id for _, segment in over)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -125,21 +125,6 @@ def read_contract(
     )
     _check_priorities(contract)
     return contract
-
-
-def products_named(contract: Contract) -> Iterator[tuple[str, str]]:
-    """Every product that the contract names, each with the field that names it."""
-    places = {BalanceKind.PREPAID: 0, BalanceKind.CREDIT: 0}
-    for balance in contract.balances:
-        at = f"{'commits' if balance.kind is BalanceKind.PREPAID else 'credits'}[{places[balance.kind]}]"
-        places[balance.kind] += 1
-        yield f"{at}.product_id", balance.product_id
-        for id in balance.product_ids:
-            yield f"{at}.applicable_product_ids", id
-    for i, agreed in enumerate(contract.overrides):
-        for specifier in agreed.override.specifiers:
-            if specifier.product_id is not None:
-                yield f"overrides[{i}].product_id", specifier.product_id
 
 
 def _balances(body: ContractBody, now: datetime, term: Term) -> tuple[Balance, ...]:

@@ -99,7 +99,9 @@ def draw_down(
     Charges are sliced at every segment boundary (a slice across one is a bug). A charge below zero draws nothing, and
     no charge is paid beyond its list amount, even where one of its slices is below zero.
     """
-    pieces = [_Piece(line, part.span, part.amount) for line, c in enumerate(charges) for part in c.alternatives[0].slices]
+    pieces = [
+        _Piece(line, part.span, part.amount) for line, c in enumerate(charges) for part in c.alternatives[0].slices
+    ]
     pieces.sort(key=lambda piece: (piece.span.start, piece.line))
     unpaid = [charge.list_amount for charge in charges]
     draws: list[Draw] = []

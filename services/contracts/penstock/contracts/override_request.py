@@ -154,7 +154,9 @@ def _bounds(sizes: list[Decimal | None], at: str) -> list[Decimal | None]:
     for i, size in enumerate(sizes):
         if size is None:
             if i < len(sizes) - 1:
-                raise BadRequest(f"{at}[{i}].size is missing: only the last tier is open-ended", field=f"{at}[{i}].size")
+                raise BadRequest(
+                    f"{at}[{i}].size is missing: only the last tier is open-ended", field=f"{at}[{i}].size"
+                )
             bounds.append(None)
             continue
         width = number(size, f"{at}[{i}].size")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 
 import msgspec
 
-from penstock.contracts.agreement import Agreed, Contract
+from penstock.contracts.agreement import Agreed, Contract, products_named
 from penstock.contracts.clock import TestClock
 from penstock.contracts.close import Closing, PoolLocks, Standing
 from penstock.contracts.customers import Customer, CustomerBook
@@ -16,6 +17,15 @@ from penstock.contracts.invoicing import Invoice
 from penstock.kernel.contract import Override, OverrideKind
 from penstock.kernel.ports import Catalog, Clock, Ledger, Rating, UsageReader
 from penstock.kernel.problems import Conflict, Forbidden, NotFound
+
+
+@contextmanager
+def naming(field: str) -> Iterator[None]:
+    """What is not found inside is named by `field` of the request."""
+    try:
+        yield
+    except NotFound as exc:
+        raise NotFound(exc.detail, field=field) from exc
 
 
 class Contracts:
@@ -32,7 +42,7 @@ class Contracts:
     ) -> None:
         self.customers = CustomerBook(catalog, clock)
         self.ledger = ledger
-        self.rating = rating
+        self._rating = rating
         self.clock = clock
         self._test_clock = test_clock
         self._catalog = catalog
@@ -51,7 +61,11 @@ class Contracts:
         )
 
     def create(self, tenant: str, contract: Contract, allow_overlap: bool) -> None:
-        """Store and grant. Raise `Conflict` for a known uniqueness key, or where it would bill usage twice."""
+        """Store and grant. Raise `NotFound` for an unknown product, `Conflict` for a known uniqueness key or where
+        usage would be billed twice: nothing is stored then."""
+        for field, product_id in products_named(contract):
+            with naming(field):
+                self._rating.product_tags(tenant, [product_id])
         with self._locks.of(tenant, contract.customer_id):
             if not allow_overlap:
                 self._refuse_overlap(tenant, contract)
@@ -59,6 +73,11 @@ class Contracts:
             new = self._contracts.new(tenant, contract.id, contract, parent=contract.customer_id, unique=unique)
             [item] = self._catalog.put([new], self.clock.now())
             self.closing.book_grants(Stored(item, contract))
+
+    def rate_card_id(self, tenant: str, id: str | None, alias: str | None) -> str:
+        """The id of the card. Raise `NotFound` naming the field."""
+        with naming("rate_card_id" if alias is None else "rate_card_alias"):
+            return self._rating.rate_card_id(tenant, id, alias)
 
     def _refuse_overlap(self, tenant: str, contract: Contract) -> None:
         for other in self._contracts.list(tenant, parent=contract.customer_id):
@@ -120,6 +139,10 @@ class Contracts:
         if not found or found[0].customer_id != customer.id:
             raise NotFound(f"the customer has no invoice {id!r}", field="invoice_id")
         return found[0]
+
+    @property
+    def has_test_clock(self) -> bool:
+        return self._test_clock is not None
 
     def advance(self, to: datetime) -> int:
         """Move the test clock and close what is due; return how many invoices became final."""

@@ -16,7 +16,7 @@ from penstock.kernel.problems import BadRequest
 from penstock.kernel.window import EPOCH
 from penstock.rater.definitions import Product, ProductType, Rate
 from penstock.rater.http_prices import PriceBody, Scale, price_of, rate_view
-from penstock.rater.rate_card import rate_in_force
+from penstock.rater.rate_card import rate_in_force, rates_by_key
 from penstock.rater.shelf import Shelf, Shelved
 from penstock.web.page import decode_cursor, page
 from penstock.web.route import Request
@@ -150,14 +150,9 @@ def _group_values(values: dict[str, GroupValue], product: Product, field: str) -
 
 def _in_force(rates: Sequence[Shelved], at: datetime) -> list[Shelved]:
     """Of each product and combination of group values the rate in force at `at`."""
-    keys: dict[tuple[str, GroupValues], list[Shelved]] = {}
-    for shelved in rates:
-        keys.setdefault((shelved.rate.product_id, shelved.rate.group_values), []).append(shelved)
-    out = []
-    for key_rates in keys.values():
-        winner = rate_in_force([shelved.rate for shelved in key_rates], at)
-        out += [shelved for shelved in key_rates if shelved.rate is winner]
-    return sorted(out, key=lambda shelved: shelved.sequence)
+    shelved_of = {shelved.rate.id: shelved for shelved in rates}
+    winners = [rate_in_force(of_key, at) for of_key in rates_by_key(shelved.rate for shelved in rates).values()]
+    return sorted((shelved_of[rate.id] for rate in winners if rate is not None), key=lambda shelved: shelved.sequence)
 
 
 def _wanted(selectors: Sequence[Selector] | None, rate: Rate, products: dict[str, Product]) -> bool:

@@ -32,7 +32,8 @@ _PRAGMAS = (
     "foreign_keys = ON",
 )
 _READ = """
-    SELECT sequence, id, tenant, pool, kind, effective_at_us, reference, account, value, unit_id, unit_name, unit_decimals
+    SELECT sequence, id, tenant, pool, kind, effective_at_us, reference,
+           account, value, unit_id, unit_name, unit_decimals
     FROM ledger_transaction LEFT JOIN ledger_entry USING (sequence)
 """
 

@@ -1,0 +1,46 @@
+"""Every route of the contracts service, and the object that the board wires."""
+
+from __future__ import annotations
+
+from penstock.contracts.balances_api import BalancesApi
+from penstock.contracts.clock import TestClock
+from penstock.contracts.clock_api import ClockApi
+from penstock.contracts.contracts_api import ContractsApi
+from penstock.contracts.customers import CustomerBook
+from penstock.contracts.customers_api import CustomersApi
+from penstock.contracts.invoices_api import InvoicesApi
+from penstock.contracts.service import Contracts
+from penstock.kernel.ports import Catalog, Clock, Ledger, Rating, UsageReader
+from penstock.web.route import Route
+
+
+class ContractsService:
+    """`clock` is the time that contracts see: the test clock itself where there is one."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        ledger: Ledger,
+        rating: Rating,
+        usage: UsageReader,
+        clock: Clock,
+        test_clock: TestClock | None,
+    ) -> None:
+        self._contracts = Contracts(catalog, ledger, rating, usage, test_clock or clock, test_clock)
+
+    @property
+    def customers(self) -> CustomerBook:
+        """An implementation of the `Customers` port."""
+        return self._contracts.customers
+
+    def routes(self) -> list[Route]:
+        apis = (CustomersApi, ContractsApi, BalancesApi, InvoicesApi, ClockApi)
+        return [route for api in apis for route in api(self._contracts).routes()]
+
+    def finalize_due(self) -> int:
+        """Close every period that is due; return how many invoices became final. Call it every few seconds."""
+        return self._contracts.closing.finalize_due()
+
+    def recover(self) -> None:
+        """Book what a crash left stored but not booked. Call it once, before the first request."""
+        self._contracts.closing.recover()

@@ -1,0 +1,141 @@
+"""The events of many requests, judged together: verdicts, the chunks to append, and each request's answer.
+
+Pure. What belongs to a request is a slice of the batch's arrays; nothing is made per event that was accepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.gateway.answer import EventVerdict, IngestAnswer, Receipt
+from penstock.gateway.columns import Columns
+from penstock.gateway.decode import Decoded
+from penstock.gateway.dedupe import Window
+from penstock.gateway.validate import Reasons, validate
+from penstock.kernel.chunk import Chunk
+from penstock.kernel.event import TRANSACTION_ID_CHARS_MAX, Verdict
+from penstock.kernel.identity import BodyHashes, Identities, hash_bodies, identify, partition_of
+from penstock.kernel.idset import Verdicts
+from penstock.kernel.record import LogIdentity
+
+NOWHERE = -1
+REASONS = {
+    Verdict.DUPLICATE: "this transaction_id was accepted before",
+    Verdict.CONFLICT: "this transaction_id was accepted before with another body; the first stays",
+}
+
+
+class Piece(NamedTuple):
+    """A chunk on its way to a partition: the payload of one record."""
+
+    partition: int
+    payload: bytes
+
+
+class Batch:
+    """Requests judged at one instant. Append `pieces`, then `remember`, then `answer` each request, in this order."""
+
+    def __init__(
+        self,
+        tenants: Sequence[str],
+        requests: Sequence[Decoded],
+        window: Window,
+        log: LogIdentity,
+        now_us: int,
+        piece_bytes_max: int,
+    ) -> None:
+        self._requests = requests
+        self._edges = np.cumsum([0, *(len(request.events) for request in requests)]).tolist()
+        self._columns = Columns.of([event for request in requests for event in request.events])
+        times_us, self._reasons = validate(self._columns, now_us)
+        self._identities = self._identify(tenants, log.hash_key)
+        columns = self._columns
+        self._bodies = hash_bodies(columns.customers, columns.event_types, times_us, columns.properties)
+        self._verdicts = _judge(window, self._identities, self._bodies, self._reasons)
+        self._piece_of = np.full(len(columns), NOWHERE, np.int32)
+        self.pieces = self._cut(tenants, times_us, log.partitions, piece_bytes_max)
+
+    def _identify(self, tenants: Sequence[str], hash_key: bytes) -> Identities:
+        edges, ids = self._edges, self._columns.transaction_ids
+        parts = [identify(hash_key, tenant, ids[edges[k] : edges[k + 1]]) for k, tenant in enumerate(tenants)]
+        return np.concatenate(parts)
+
+    def _cut(
+        self, tenants: Sequence[str], times_us: npt.NDArray[np.int64], partitions: int, piece_bytes_max: int
+    ) -> list[Piece]:
+        """The accepted events as chunks, by partition, each of about `piece_bytes_max` of properties at most."""
+        accepted = np.flatnonzero(self._verdicts == Verdict.ACCEPTED)
+        if not len(accepted):
+            return []
+        whole = self._chunk(tenants, times_us)
+        partition = partition_of(self._identities[accepted], partitions)
+        lengths = (self._columns.ends - self._columns.starts)[accepted]
+        pieces: list[Piece] = []
+        for number in np.unique(partition).tolist():
+            mine = partition == number
+            for rows in np.array_split(accepted[mine], 1 + int(lengths[mine].sum()) // piece_bytes_max):
+                if len(rows):  # fewer events than parts: some are empty
+                    self._piece_of[rows] = len(pieces)
+                    pieces.append(Piece(number, whole.take(rows).encode()))
+        return pieces
+
+    def _chunk(self, tenants: Sequence[str], times_us: npt.NDArray[np.int64]) -> Chunk:
+        columns, edges = self._columns, self._edges
+        return Chunk.build(
+            identities=self._identities,
+            body_hashes=self._bodies,
+            tenants=[tenant for k, tenant in enumerate(tenants) for _ in range(edges[k], edges[k + 1])],
+            customers=columns.customers,
+            event_types=columns.event_types,
+            times_us=times_us,
+            transaction_ids=columns.transaction_ids,
+            properties=columns.arrow_properties(),
+        )
+
+    def remember(self, window: Window, day: int) -> None:
+        """Call once every piece is durable: what is lost before must be accepted again."""
+        accepted = self._verdicts == Verdict.ACCEPTED
+        window.remember(day, self._identities[accepted], self._bodies[accepted])
+
+    def answer(self, number: int, receipts: Sequence[Receipt]) -> IngestAnswer:
+        """The answer to request `number`; `receipts` has one entry per piece."""
+        rows = slice(self._edges[number], self._edges[number + 1])
+        verdicts = self._verdicts[rows]
+        counts = np.bincount(verdicts, minlength=len(Verdict)).tolist()
+        # Piece -1 is nowhere; shifted by one it is the first bin, which is left out.
+        places = np.flatnonzero(np.bincount(self._piece_of[rows] + 1)[1:]).tolist()
+        refusals = self._requests[number].refusals
+        return IngestAnswer(
+            accepted=counts[Verdict.ACCEPTED],
+            duplicate=counts[Verdict.DUPLICATE],
+            conflict=counts[Verdict.CONFLICT],
+            rejected=counts[Verdict.REJECTED] + len(refusals),
+            receipts=tuple(receipts[place] for place in places),
+            events=self._not_accepted(number) if counts[Verdict.ACCEPTED] < len(verdicts) or refusals else (),
+        )
+
+    def _not_accepted(self, number: int) -> tuple[EventVerdict, ...]:
+        start, end = self._edges[number], self._edges[number + 1]
+        request = self._requests[number]
+        found = [EventVerdict(r.index, None, Verdict.REJECTED, r.reason) for r in request.refusals]
+        for row in (start + np.flatnonzero(self._verdicts[start:end])).tolist():
+            verdict = Verdict(self._verdicts[row])
+            transaction_id = self._columns.transaction_ids[row][:TRANSACTION_ID_CHARS_MAX]
+            reason = self._reasons[row] if verdict is Verdict.REJECTED else REASONS[verdict]
+            found.append(EventVerdict(request.indexes[row - start], transaction_id, verdict, reason))
+        return tuple(sorted(found, key=lambda event: event.index))
+
+
+def _judge(window: Window, identities: Identities, bodies: BodyHashes, reasons: Reasons) -> Verdicts:
+    """Rejected events are not looked up: a bad copy must not make a duplicate of the good one after it."""
+    if not reasons:
+        return window.probe(identities, bodies)
+    verdicts = np.full(len(bodies), Verdict.REJECTED, np.uint8)
+    good = np.ones(len(bodies), bool)
+    good[list(reasons)] = False
+    verdicts[good] = window.probe(identities[good], bodies[good])
+    return verdicts

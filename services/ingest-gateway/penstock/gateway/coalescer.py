@@ -1,0 +1,128 @@
+"""Many small requests become few large appends: one task takes what is queued, has it judged, appends it, answers.
+
+One task, so no id is ever in flight twice: a copy waits in the queue until the first one's outcome is known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from penstock.gateway.answer import IngestAnswer, Receipt
+from penstock.gateway.batch import Batch
+from penstock.gateway.decode import Decoded
+from penstock.gateway.dedupe import Window
+from penstock.kernel.ports import Appended, EventLog
+from penstock.kernel.problems import LogUnavailable, TooMany
+from penstock.kernel.record import US_PER_DAY, Kind
+
+# Below this many queued events a batch waits `linger_ms` for company; above, it is worth an append of its own.
+LINGER_EVENTS_MAX = 2_000
+
+
+class CoalescerSettings(msgspec.Struct, frozen=True):
+    """`queue_bytes_max` bounds the request bodies that wait or are being appended; beyond it `TooMany`."""
+
+    linger_ms: int = 5
+    batch_events_max: int = 20_000
+    batch_bytes_max: int = 8 * 1024 * 1024  # of request bodies; a larger request is a batch of its own
+    piece_bytes_max: int = 1024 * 1024  # of properties, before compression
+    queue_bytes_max: int = 64 * 1024 * 1024
+
+
+class _Waiting(msgspec.Struct):
+    tenant: str
+    request: Decoded
+    body_bytes: int
+    answer: asyncio.Future[IngestAnswer]
+
+
+class Coalescer:
+    """`admit` before decoding, `submit` after, `run` in one task. The settings bound what it holds."""
+
+    def __init__(self, log: EventLog, window: Window, now_us: Callable[[], int], settings: CoalescerSettings) -> None:
+        self._log, self._window, self._now_us, self._settings = log, window, now_us, settings
+        self._queue: deque[_Waiting] = deque()
+        self._queued_events = 0
+        self._held_bytes = 0
+        self._wake = asyncio.Event()
+        self._closing = False
+
+    def admit(self, body_bytes: int) -> None:
+        """Raise `TooMany` where the queue has no room for a body of this size, `LogUnavailable` once it is closing."""
+        if self._closing:
+            raise LogUnavailable("the gateway is shutting down", retry_after_s=1)
+        if self._held_bytes + body_bytes > self._settings.queue_bytes_max:
+            raise TooMany("the gateway has as much waiting as it may hold", retry_after_s=1)
+
+    async def submit(self, tenant: str, request: Decoded, body_bytes: int) -> IngestAnswer:
+        """Return once the request's accepted events are durable. Raise `LogUnavailable`: retry with the same ids."""
+        answer: asyncio.Future[IngestAnswer] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Waiting(tenant, request, body_bytes, answer))
+        self._held_bytes += body_bytes
+        self._queued_events += len(request.events)
+        self._wake.set()
+        return await answer
+
+    def close(self) -> None:
+        """Take nothing more; `run` returns when all that waits is answered."""
+        self._closing = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        while group := await self._take():
+            try:
+                await self._settle(group)
+            except Exception as exc:  # a bug in one batch: its callers hear of it, the gateway goes on
+                _refuse(group, exc)
+            finally:
+                self._held_bytes -= sum(waiting.body_bytes for waiting in group)
+
+    async def _take(self) -> list[_Waiting]:
+        """The next requests, as many as one batch may hold and at least one; none when closed and empty."""
+        while not self._queue and not self._closing:
+            self._wake.clear()
+            await self._wake.wait()
+        if self._queued_events < LINGER_EVENTS_MAX and not self._closing and self._settings.linger_ms:
+            await asyncio.sleep(self._settings.linger_ms / 1000)
+        group: list[_Waiting] = []
+        events = body_bytes = 0
+        while self._queue:
+            events += len(self._queue[0].request.events)
+            body_bytes += self._queue[0].body_bytes
+            if group and (events > self._settings.batch_events_max or body_bytes > self._settings.batch_bytes_max):
+                break
+            group.append(self._queue.popleft())
+            self._queued_events -= len(group[-1].request.events)
+        return group
+
+    async def _settle(self, group: Sequence[_Waiting]) -> None:
+        now_us = self._now_us()
+        batch = Batch(
+            [waiting.tenant for waiting in group],
+            [waiting.request for waiting in group],
+            self._window,
+            self._log.identity,
+            now_us,
+            self._settings.piece_bytes_max,
+        )
+        appends = [self._log.append(p.partition, Kind.CHUNK, now_us, p.payload) for p in batch.pieces]
+        outcomes = await asyncio.gather(*appends, return_exceptions=True)
+        receipts = [Receipt(o.partition, o.offset) for o in outcomes if isinstance(o, Appended)]
+        failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        if failures:
+            _refuse(group, failures[0])
+            return
+        batch.remember(self._window, now_us // US_PER_DAY)
+        for number, waiting in enumerate(group):
+            if not waiting.answer.done():  # its caller may have gone away
+                waiting.answer.set_result(batch.answer(number, receipts))
+
+
+def _refuse(group: Sequence[_Waiting], cause: BaseException) -> None:
+    for waiting in group:
+        if not waiting.answer.done():
+            waiting.answer.set_exception(cause)

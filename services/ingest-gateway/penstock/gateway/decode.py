@@ -1,0 +1,73 @@
+"""From the bytes of a request to its events. A JSON array, or one object; one bad element never sinks the others.
+
+The fast path decodes the whole array at once and leaves `properties` unread. Only where that fails is the body cut into
+its elements, by brackets and quotes alone, and each judged by itself.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import msgspec
+
+from penstock.gateway.brackets import element_edges
+from penstock.kernel.event import NESTING_MAX, UsageEvent
+from penstock.kernel.problems import BadRequest, TooLarge
+
+_ARRAY = msgspec.json.Decoder(list[UsageEvent])
+_ONE = msgspec.json.Decoder(UsageEvent)
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why the event at `index` of the request is rejected."""
+
+    index: int
+    transaction_id: str | None
+    reason: str
+
+
+class Decoded(msgspec.Struct, frozen=True):
+    """What a body holds. `indexes` are the places of `events` in the request; with no refusal, simply 0, 1, 2, ..."""
+
+    events: list[UsageEvent]
+    indexes: Sequence[int]
+    refusals: tuple[Refusal, ...] = ()
+
+
+def decode(body: bytes, events_max: int, bytes_max: int) -> Decoded:
+    """Raise `BadRequest` for what is no array of elements or has too many of them, `TooLarge` for too many bytes."""
+    if len(body) > bytes_max:
+        raise TooLarge(f"the body has {len(body)} bytes, at most {bytes_max} are taken")
+    if body.lstrip()[:1] == b"{":
+        body = b"[" + body + b"]"
+    try:
+        events = _ARRAY.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        return _judge_alone(body, events_max, exc)
+    _refuse_too_many(len(events), events_max)
+    return Decoded(events, range(len(events)))
+
+
+def _refuse_too_many(events: int, events_max: int) -> None:
+    if events > events_max:
+        raise BadRequest(f"the request has {events} events, at most {events_max} are taken: send them in parts")
+
+
+def _judge_alone(body: bytes, events_max: int, cause: Exception) -> Decoded:
+    edges = element_edges(body)
+    if edges is None:
+        raise BadRequest(f"the body is not a JSON array of events: {cause}") from cause
+    _refuse_too_many(len(edges) - 1, events_max)
+    events: list[UsageEvent] = []
+    indexes: list[int] = []
+    refusals: list[Refusal] = []
+    for index, (start, end) in enumerate(itertools.pairwise(edges)):
+        try:
+            events.append(_ONE.decode(body[start + 1 : end]))
+            indexes.append(index)
+        except RecursionError:
+            refusals.append(Refusal(index, None, f"nested more than {NESTING_MAX} levels deep"))
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            refusals.append(Refusal(index, None, str(exc)))
+    return Decoded(events, indexes, tuple(refusals))

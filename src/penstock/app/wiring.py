@@ -1,0 +1,131 @@
+"""The socket board: which adapter stands behind which port. Nothing else knows services and adapters together."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+
+from penstock.aggregator.consume import Owner
+from penstock.aggregator.http_api import AggregatorApi
+from penstock.aggregator.metrics import Metrics
+from penstock.aggregator.store.clickhouse import ClickHouseUsageStore
+from penstock.aggregator.usage import UsageService
+from penstock.app.config import Config
+from penstock.app.telemetry import Telemetry
+from penstock.catalog.sqlite import SqliteCatalog
+from penstock.contracts.clock import TestClock
+from penstock.contracts.http_api import ContractsService
+from penstock.contracts.store.sqlite import SqliteLedger
+from penstock.gateway.coalescer import CoalescerSettings
+from penstock.gateway.http_api import KeysApi
+from penstock.gateway.ingest import Gateway, GatewaySettings
+from penstock.gateway.keys import Keys
+from penstock.kernel.clock import SystemClock
+from penstock.kernel.control import Control, encode_control
+from penstock.kernel.event import Verdict
+from penstock.kernel.ports import Clock, EventLog
+from penstock.kernel.record import Kind, Vector
+from penstock.kernel.window import to_us
+from penstock.log.embedded import EmbeddedLog
+from penstock.rater.http_api import routes as rater_routes
+from penstock.rater.run import RaterService
+from penstock.web.route import Route
+
+CONTROL_TIMEOUT_S = 30
+US_PER_HOUR = 3_600_000_000
+
+
+class Penstock:
+    """Every part of one process, made and not yet running."""
+
+    def __init__(self, config: Config, loop: asyncio.AbstractEventLoop) -> None:
+        folder = config.data_dir
+        folder.mkdir(parents=True, exist_ok=True)
+        self.config = config
+        self.telemetry = Telemetry()
+        self.clock: Clock = SystemClock()
+        # The log first: its lock keeps a second process out of the whole folder.
+        self.log = EmbeddedLog.open(folder / "log.db", config.partitions)
+        self.store = ClickHouseUsageStore.embedded(folder / "usage", crash_step(config.crash_at))
+        self._catalogs = {name: SqliteCatalog(folder / f"{name}.db") for name in _CATALOGS}
+        self.ledger = SqliteLedger(folder / "ledger.db")
+        self.keys = Keys(self._catalogs["gateway"], self.clock)
+        self.gateway = Gateway(self.log, self.clock, gateway_settings(config), self._count)
+        send = control_sender(self.log, self.clock, loop)
+        self.metrics = Metrics(self._catalogs["aggregator"], self.clock, send)
+        self.usage = UsageService(self.store, self.metrics, config.partitions)
+        retention_us = config.log_retention_hours * US_PER_HOUR
+        self.owners = [Owner(p, self.log, self.store, retention_us) for p in range(config.partitions)]
+        self.rater = RaterService(self._catalogs["rater"], self.usage, self.clock)
+        contracts = self._catalogs["contracts"]
+        self.test_clock = TestClock(self.clock, contracts) if config.test_clock else None
+        self.contracts = ContractsService(
+            contracts, self.ledger, self.rater, self.usage, self.test_clock or self.clock, self.test_clock
+        )
+
+    def routes(self) -> list[Route]:
+        """Every route of every service; the Ingress is made from the same table."""
+        aggregator = AggregatorApi(self.metrics, self.usage, self.store, self.contracts.customers, self.clock)
+        return [
+            *KeysApi(self.keys).routes(),
+            *aggregator.routes(),
+            *rater_routes(self._catalogs["rater"], self.usage, self.clock),
+            *self.contracts.routes(),
+        ]
+
+    def _count(self, tenant: str, verdict: Verdict, events: int) -> None:
+        self.telemetry.count(tenant, verdict.name.lower(), events)
+
+    def close(self) -> None:
+        """Let go of files, after everything has stopped; the log closes last and by itself."""
+        self.store.close()
+        self.ledger.close()
+        for catalog in self._catalogs.values():
+            catalog.close()
+
+
+_CATALOGS = ("gateway", "aggregator", "rater", "contracts")
+
+
+def gateway_settings(config: Config) -> GatewaySettings:
+    return GatewaySettings(
+        window_ids_max=config.dedupe_ids_max,
+        tick_interval_ms=config.tick_interval_ms,
+        coalescer=CoalescerSettings(
+            linger_ms=config.ingest_linger_ms, queue_bytes_max=config.ingest_queue_bytes_max
+        ),
+    )
+
+
+def control_sender(log: EventLog, clock: Clock, loop: asyncio.AbstractEventLoop) -> Callable[[Control], Vector]:
+    """What a worker thread calls to append a control record to every partition of the log."""
+
+    async def to_all(payload: bytes, stamped_at_us: int) -> Vector:
+        partitions = range(log.identity.partitions)
+        receipts = [await log.append(p, Kind.CONTROL, stamped_at_us, payload) for p in partitions]
+        return tuple(r.offset for r in receipts)
+
+    def send(control: Control) -> Vector:
+        sending = to_all(encode_control(control), to_us(clock.now()))
+        return asyncio.run_coroutine_threadsafe(sending, loop).result(CONTROL_TIMEOUT_S)
+
+    return send
+
+
+def crash_step(crash_at: str | None) -> Callable[[str], None] | None:
+    """For fault tests: kill this process, without a word, when a flush reaches a step for the Nth time."""
+    if crash_at is None:
+        return None
+    step, _, times = crash_at.partition(":")
+    left = [int(times or "1")]
+
+    def reached(name: str) -> None:
+        if name == step:
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return reached
+
