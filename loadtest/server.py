@@ -24,8 +24,8 @@ class Server:
         self.key = secrets.token_hex(16)
         self.port = _free_port()
         command = [sys.executable, "-m", "penstock", "up", "--http-port", str(self.port), "--data-dir", str(data_dir)]
-        environment = {**os.environ, "PENSTOCK_BOOTSTRAP_API_KEY": self.key}
-        self._process = subprocess.Popen([*command, *options], env=environment, stdout=subprocess.DEVNULL)
+        command += ["--bootstrap-api-key", self.key, *options]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         self._await_ready()
 
     def __enter__(self) -> Server:

@@ -27,6 +27,7 @@ API_KEY = "pk_test_bootstrap_0123456789abcdef"
 READY_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 30
 VISIBLE_TIMEOUT_S = 30
+OUTCOMES = ("counted", "duplicate", "conflict", "unmatched", "late", "quarantined")
 _JSON_BODY = {"Content-Type": "application/json"}
 # What a request meets when the server dies under it or is not there.
 GONE = (OSError, http.client.HTTPException)
@@ -95,10 +96,17 @@ class PenstockServer:
         )
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self._leave()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
         if self._process is not None:
             self.kill9()
         self.client.close()
@@ -192,6 +200,13 @@ class PenstockServer:
             if answer.json["next_page"] is None:
                 return found
             cursor = f"?next_page={answer.json['next_page']}"
+
+    def outcomes(self) -> dict[str, int]:
+        """What became of every event in the log so far."""
+        answer = self.raw.get("/v1/usage/conservation")
+        assert answer.status == 200, answer
+        hours = answer.json["data"]
+        return {name: sum(hour[name] for hour in hours) for name in OUTCOMES}
 
     def advance_clock(self, to: datetime) -> None:
         answer = self.raw.post("/v1/test-clock/advance", {"to": rfc3339(to)})

@@ -101,7 +101,8 @@ def test_an_event_becomes_an_invoice_line(tmp_path: Path) -> None:
         )
         hourly = server.usage(calls_metric, acme, day, next_day, "HOUR")
         assert {at.hour: calls for (at, _), calls in hourly.items()} == {0: 1, 9: 1, 10: 2, 23: 1}
-        assert conservation(server) == {"counted": 5, "duplicate": 0, "conflict": 0}
+        # The gateway let no repeat into the log.
+        assert {outcome: events for outcome, events in server.outcomes().items() if events} == {"counted": 5}
 
         # The draft invoice. Tokens cost 1,575 and 1,080 cents, of which the commit pays its 2,500, the large model's
         # line first; five calls cost 3 x 10 + 2 x 4.
@@ -123,6 +124,18 @@ def test_an_event_becomes_an_invoice_line(tmp_path: Path) -> None:
         assert lines_of(final) == THE_LINES
         assert final.total == 193
         assert final.issued_at is not None
+
+        # Every line says where it comes from: what was used, at which price, by which override, as of which records.
+        explained = server.raw.get(f"/v1/customers/{acme}/invoices/{draft.id}/explain").json["data"]
+        large = explained["charges"][0]
+        assert (large["quantity"], large["group_values"]) == (3_500, [["model", "large"]])
+        assert large["alternatives"][0]["price"]["unit_price"] == Decimal("0.0045")  # dollars
+        assert large["alternatives"][0]["origin"]["override_id"]
+        assert [(draw["line"], draw["amount"]) for draw in explained["draws"]] == [
+            (0, Decimal("15.75")),
+            (1, Decimal("9.25")),
+        ]
+        assert len(explained["vector"]) == 1
 
         # What the commit went through is in its ledger.
         (commit,) = api.v1.contracts.list_balances(
@@ -176,9 +189,3 @@ def lines_of(invoice: Any) -> list[tuple[Any, ...]]:
         )
         for line in invoice.line_items
     ]
-
-
-def conservation(server: PenstockServer) -> dict[str, int]:
-    """What became of every event in the log. The gateway let no repeat into it."""
-    hours = server.raw.get("/v1/usage/conservation").json["data"]
-    return {outcome: sum(hour[outcome] for hour in hours) for outcome in ("counted", "duplicate", "conflict")}

@@ -57,7 +57,7 @@ class Stream:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("round_number", "step"), enumerate(FLUSH_STEPS))
+@pytest.mark.parametrize(("round_number", "step"), list(enumerate(FLUSH_STEPS)))
 def test_figures_survive_five_kills(tmp_path: Path, round_number: int, step: str) -> None:
     chance = Random(f"{SEED}-{round_number}")
     sent = shuffled_with_retries(real_events())

@@ -40,7 +40,10 @@ def a_transaction(
     other_side: str | None = None,
 ) -> Transaction:
     taken = Decimal(value) if other_side is None else Decimal(other_side)
-    entries = (Entry("granted/b1", Amount(-taken, unit)), Entry("commit/b1/s1", Amount(Decimal(value), unit)))
+    entries = (
+        Entry("granted/b1", Amount(taken.copy_negate(), unit)),
+        Entry("commit/b1/s1", Amount(Decimal(value), unit)),
+    )
     return Transaction(id, tenant, pool, "GRANT", NOON, "contract-1", entries)
 
 

@@ -82,6 +82,11 @@ def bounded(value: Decimal) -> Decimal:
     return value.quantize(Decimal(1), context=EXACT) if exponent > 0 else value
 
 
+def canonical(value: Decimal) -> Decimal:
+    """The same value without trailing zeros or exponent: how figures are shown."""
+    return Decimal(to_text(value))
+
+
 def to_text(value: Decimal) -> str:
     """The canonical text of a decimal: no exponent, no trailing zeros, never `-0`."""
     if not value:

@@ -1,4 +1,4 @@
-"""A contracts service with everything around it faked: usage at fixed prices, a clock to set, and the real SDK on top."""
+"""A contracts service in a faked world: usage at fixed prices, a clock to set, and the vendor's SDK on top."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from penstock.web.route import Principal, Request, Response, Router, Scope
 
 ZERO = Decimal(0)
 _JSON = msgspec.json.Encoder(decimal_format="number")
+_EXACT = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
 
 
 def day(number: int, month: int = 1, hour: int = 0) -> datetime:
@@ -157,7 +158,7 @@ class World:
         """The answer's JSON with exact numbers. Raise `Problem` where the service does."""
         payload = b"" if body is None else _JSON.encode(body)
         answer = self._handle(method, path, payload, query or {})
-        decoded: dict[str, Any] = msgspec.json.decode(_JSON.encode(answer), type=dict[str, Any], float_hook=Decimal)
+        decoded: dict[str, Any] = _EXACT.decode(_JSON.encode(answer))
         return decoded
 
     def customer(self, name: str = "Acme", *aliases: str) -> str:
@@ -192,9 +193,9 @@ class World:
         return httpx.Response(answer.status, content=content, headers=headers)
 
 
-def a_commit(cents: int | str, start: datetime, end: datetime, **more: Any) -> dict[str, Any]:
+def a_commit(cents: int, start: datetime, end: datetime, **more: Any) -> dict[str, Any]:
     """A prepaid commit (or, without its type, a credit) of one segment."""
-    item = {"amount": Decimal(cents), "starting_at": start, "ending_before": end}
+    item = {"amount": cents, "starting_at": start, "ending_before": end}
     return {"product_id": "api", "type": "PREPAID", "access_schedule": {"schedule_items": [item]}, **more}
 
 

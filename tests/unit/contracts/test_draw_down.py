@@ -10,13 +10,13 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.contracts.contract_world import a_charge, day
 
 from penstock.contracts.balance import Balance, BalanceKind, Segment
 from penstock.contracts.draw_down import Draw, after, draw_down, overage
 from penstock.kernel.charge import Charge
 from penstock.kernel.money import Unit, is_bookable
 from penstock.kernel.window import Span
+from unit.contracts.contract_world import a_charge, day
 
 JANUARY = Span(day(1), day(1, 2))
 YEAR = Span(day(1), day(31, 12))
@@ -30,7 +30,7 @@ def a_balance(
     priority: int | None = None,
     kind: BalanceKind = BalanceKind.PREPAID,
     span: Span = YEAR,
-    created_at: datetime = day(1),
+    created_at: datetime = JANUARY.start,
     contract_id: str | None = "contract-1",
     product_ids: tuple[str, ...] = (),
     product_tags: tuple[str, ...] = (),

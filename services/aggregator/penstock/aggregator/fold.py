@@ -157,12 +157,15 @@ class Fold:
         if not len(chunk):
             return
         tenants, names = chunk.codes("tenant")
-        table = np.stack([offsets, clock // US_PER_HOUR, tenants.astype(np.int64), outcomes.astype(np.int64)], axis=1)
-        rows, counts = np.unique(table, axis=0, return_counts=True)
-        for (offset, hour, tenant, outcome), count in zip(rows.tolist(), counts.tolist(), strict=True):
-            window = hour * US_PER_HOUR
-            key = CellKey(names[tenant], CONSERVATION, "", window, (Outcome(outcome).name,), None, self.partition)
-            study.conservation.append((key, offset, count))
+        kinds = len(names) * len(Outcome)
+        place = (offsets - offsets[0]) * kinds + tenants * len(Outcome) + outcomes
+        counts = np.bincount(place)
+        for at in np.flatnonzero(counts).tolist():
+            record, kind = divmod(at, kinds)
+            tenant, outcome = divmod(kind, len(Outcome))
+            hour = int(clock[np.searchsorted(offsets, offsets[0] + record)]) // US_PER_HOUR * US_PER_HOUR
+            key = CellKey(names[tenant], CONSERVATION, "", hour, (Outcome(outcome).name,), None, self.partition)
+            study.conservation.append((key, int(offsets[0]) + record, int(counts[at])))
 
     def missing(self, study: Study) -> list[CellKey]:
         """The cells that the study touches, that the store may hold, and that are not in memory."""

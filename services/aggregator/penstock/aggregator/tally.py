@@ -149,13 +149,14 @@ class Contribution:
     def _latest(self, kept: Rows, cell: npt.NDArray[np.intp], counts: list[int]) -> list[Cell]:
         ids = np.array(self._batch.transaction_ids(), object)[self._taken][kept]
         times = self._batch.times_us[self._taken][kept]
+        values = self._values[kept].tolist()
         rank = np.argsort(np.argsort(ids, kind="stable"), kind="stable")
         order = np.lexsort((rank, times, cell))
         last = np.flatnonzero(np.append(cell[order][1:] != cell[order][:-1], True)) if len(order) else order
         out = [Cell(events=n) for n in counts]
         for at in order[last].tolist():
             target = out[int(cell[at])]
-            target.value = Decimal(self._values[kept[at]])
+            target.value = Decimal(values[at])
             target.latest_us, target.latest_id = int(times[at]), str(ids[at])
         return out
 

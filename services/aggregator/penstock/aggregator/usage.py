@@ -18,7 +18,7 @@ from penstock.kernel.cell import Cell, CellAnswer, CellQuestion, merge
 from penstock.kernel.meter import Aggregation, GroupValue, Metric
 from penstock.kernel.ports import UsageStore
 from penstock.kernel.problems import NotFound, StoreUnavailable
-from penstock.kernel.quantity import exact
+from penstock.kernel.quantity import canonical, exact
 from penstock.kernel.record import Marker, Vector
 from penstock.kernel.usage import Usage, UsageQuery, UsageRow
 from penstock.kernel.window import BASE_WINDOW_US, Span, from_us, to_us
@@ -175,5 +175,5 @@ def _value(metric: Metric, cell: Cell) -> Decimal | None:
         return Decimal(cell.events)
     if not cell.events:
         return None
-    return cell.value
+    return canonical(cell.value)
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 import msgspec
 
 from penstock.contracts.balance import Balance, BalanceKind, Segment
-from penstock.contracts.edge import CENTS, Instant, amount, join, number, read, refuse, require_usd, utc
+from penstock.contracts.edge import CENTS, NULL, Instant, amount, is_given, join, number, read, refuse, require_usd, utc
 from penstock.kernel.money import USD
 from penstock.kernel.problems import BadRequest
 from penstock.kernel.window import Span
@@ -41,7 +41,7 @@ class AccessSchedule(msgspec.Struct, frozen=True):
 class InvoiceSchedule(msgspec.Struct, frozen=True):
     do_not_invoice: bool | None = None
     schedule_items: list[msgspec.Raw] | None = None
-    recurring_schedule: msgspec.Raw | None = None
+    recurring_schedule: msgspec.Raw = NULL
 
 
 class BalanceBody(msgspec.Struct, frozen=True):
@@ -95,7 +95,7 @@ def read_balance(raw: msgspec.Raw, at: str, kind: BalanceKind, created_at: datet
 def _check_invoice_schedule(schedule: InvoiceSchedule | None, at: str) -> None:
     if schedule is None:
         return
-    if not schedule.do_not_invoice or schedule.schedule_items or schedule.recurring_schedule is not None:
+    if not schedule.do_not_invoice or schedule.schedule_items or is_given(schedule.recurring_schedule):
         raise refuse(at, "is not supported yet, apart from do_not_invoice: commits are not invoiced")
 
 

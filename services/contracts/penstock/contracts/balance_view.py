@@ -11,27 +11,32 @@ import msgspec
 
 from penstock.contracts.agreement import Contract
 from penstock.contracts.balance import Balance, BalanceKind
-from penstock.contracts.booking import DRAW, EXPIRATION, GRANT, bookings, expiration, segment_account
+from penstock.contracts.booking import DRAW, EXPIRATION, GRANT, MANUAL, bookings, expiration, segment_account
 from penstock.contracts.close import Standing
 from penstock.contracts.edge import to_api
 from penstock.kernel.entry import Transaction
 from penstock.kernel.quantity import ZERO, exact
 
-_ENTRY_KIND = {GRANT: "SEGMENT_START", DRAW: "AUTOMATED_INVOICE_DEDUCTION", EXPIRATION: "EXPIRATION"}
+_ENTRY_KIND = {GRANT: "SEGMENT_START", DRAW: "AUTOMATED_INVOICE_DEDUCTION", EXPIRATION: "EXPIRATION", MANUAL: "MANUAL"}
 _ENTRY_PREFIX = {BalanceKind.PREPAID: "PREPAID_COMMIT", BalanceKind.CREDIT: "CREDIT"}
 
 
 @exact
 def spendable(balance: Balance, left: Mapping[str, Decimal], now: datetime) -> Decimal:
-    """What can be drawn at this moment, in major units: a segment that is over, or to come, contributes nothing."""
-    return sum((left[segment.id] for segment in balance.segments if now in segment.span), ZERO)
+    """What can be drawn at this moment, in major units.
+
+    A segment that is over or to come contributes nothing, nor does one that manual entries pushed below zero.
+    """
+    return sum((max(left[segment.id], ZERO) for segment in balance.segments if now in segment.span), ZERO)
 
 
 @exact
-def consumed(balance: Balance, left: Mapping[str, Decimal], now: datetime) -> Decimal:
-    """What was drawn of the segments that can be drawn at this moment."""
-    granted = sum((segment.amount for segment in balance.segments if now in segment.span), ZERO)
-    return granted - spendable(balance, left, now)
+def consumed(balance: Balance, standing: Standing, transactions: Iterable[Transaction], now: datetime) -> Decimal:
+    """What final invoices and drafts drew of the segments that can be drawn at this moment."""
+    current = {segment_account(balance.id, s.id): s.id for s in balance.segments if now in s.span}
+    drawn = sum((standing.booked[id] - standing.live[id] for id in current.values()), ZERO)
+    entries = [entry for transaction in transactions if transaction.kind == DRAW for entry in transaction.entries]
+    return drawn - sum((entry.amount.value for entry in entries if entry.account in current), ZERO)
 
 
 def ledger_view(
@@ -43,7 +48,7 @@ def ledger_view(
 ) -> list[dict[str, Any]]:
     """The balance's ledger up to now: what is booked, then what drafts and ends of segments will book.
 
-    The entries sum to what is spendable.
+    The entries sum to what is spendable, unless manual entries pushed a segment below zero.
     """
     pending = [t for draft in standing.drafts for t in bookings("", draft)]
     ended = [segment for segment in balance.segments if segment.span.end <= now and standing.live[segment.id] > 0]
@@ -69,6 +74,8 @@ def _entry(
     }
     if transaction.kind == DRAW:
         entry |= {"invoice_id": transaction.reference, "contract_id": contract.id}
+    if transaction.kind == MANUAL:
+        entry |= {"reason": transaction.reference}
     return entry
 
 

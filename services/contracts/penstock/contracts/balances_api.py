@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
@@ -17,7 +18,18 @@ from penstock.contracts.booking import proof
 from penstock.contracts.close import Standing
 from penstock.contracts.contract_view import balance_view
 from penstock.contracts.customers import Customer
-from penstock.contracts.edge import Instant, choice, page_after, refuse, require_usd, to_api
+from penstock.contracts.edge import (
+    CENTS,
+    Instant,
+    choice,
+    page_after,
+    read,
+    refuse,
+    require_usd,
+    signed_amount,
+    to_api,
+    utc,
+)
 from penstock.contracts.service import Contracts
 from penstock.kernel.entry import Transaction
 from penstock.kernel.money import USD
@@ -69,6 +81,19 @@ class NetBalanceBody(msgspec.Struct, frozen=True):
     filters: list[Filter] | None = None
 
 
+class ManualBody(msgspec.Struct, frozen=True):
+    """`timestamp` is the segment's start unless given. A used `uniqueness_key` is a 409."""
+
+    customer_id: str
+    id: str
+    segment_id: str
+    amount: Decimal
+    reason: str
+    contract_id: str | None = None
+    timestamp: Instant | None = None
+    uniqueness_key: str | None = None
+
+
 class SeedBody(msgspec.Struct, frozen=True):
     customer_id: str
 
@@ -87,6 +112,7 @@ class BalancesApi:
             route("GET", "/v1/contracts/getBalance", self.seed_balance),
             route("POST", "/v1/contracts/getBalance", self.seed_balance),
             route("GET", "/v1/customers/{customer_id}/ledger", self.ledger),
+            Route("POST", "/v1/contracts/addManualBalanceLedgerEntry", Scope.WRITE, self.adjust, "contracts"),
         ]
 
     def list_balances(self, request: Request) -> dict[str, Any]:
@@ -123,11 +149,27 @@ class BalancesApi:
         if not key:
             raise BadRequest("customer_id is missing", field="customer_id")
         customer, now = self._service.customers.get(request.tenant, key), self._service.clock.now()
-        left, used = ZERO, ZERO
+        left, used, posted = ZERO, ZERO, self._service.ledger.transactions(request.tenant, customer.id)
         for contract, standing in self._service.standings(request.tenant, customer):
             left += sum((spendable(b, standing.live, now) for b in contract.balances), ZERO)
-            used += sum((consumed(b, standing.live, now) for b in contract.balances), ZERO)
+            used += sum((consumed(b, standing, posted, now) for b in contract.balances), ZERO)
         return {"customer_id": customer.id, "balance": to_api(left, USD), "consumed": to_api(used, USD)}
+
+    def adjust(self, request: Request) -> dict[str, Any]:
+        """Add to a segment by hand, or take away: it counts at once."""
+        body = read(request.body, ManualBody, unsupported=("per_group_amounts",))
+        customer = self._service.customers.get(request.tenant, body.customer_id)
+        self._service.adjust(
+            request.tenant,
+            customer,
+            balance_id=body.id,
+            segment_id=body.segment_id,
+            value=signed_amount(body.amount, CENTS, USD, "amount"),
+            at=None if body.timestamp is None else utc(body.timestamp),
+            reason=body.reason,
+            key=body.uniqueness_key or str(uuid.uuid4()),
+        )
+        return {}
 
     def ledger(self, request: Request) -> dict[str, Any]:
         """Every transaction in the order of posting, the accounts, and for each balance the proof that it adds up."""
@@ -149,6 +191,7 @@ class BalancesApi:
             {
                 "balance_id": each.balance_id,
                 "granted": to_api(each.granted, unit),
+                "added": to_api(each.added, unit),
                 "drawn": to_api(each.drawn, unit),
                 "expired": to_api(each.expired, unit),
                 "remaining": to_api(each.remaining, unit),

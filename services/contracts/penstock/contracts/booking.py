@@ -1,4 +1,4 @@
-"""What is booked: the ledger transactions of a grant, an invoice and an expiry, and the proof that they add up.
+"""What is booked for a grant, an invoice, an expiry and a manual entry, and the proof that it adds up.
 
 The accounts of a pool (a customer). An account is above zero for what is held or earned, below for where it is from:
 
@@ -6,6 +6,7 @@ The accounts of a pool (a customer). An account is above zero for what is held o
     granted/{balance}            - what was granted
     revenue/{balance}            + what invoices drew from it
     breakage/{balance}           + what expired unused
+    manual/{balance}             - what was added by hand, + what was taken away
     revenue, receivable          + and - what an invoice asks the customer to pay: overage at list price
 
 A transaction's id is derived from what it books, so that posting it again is a no-op.
@@ -27,7 +28,7 @@ from penstock.kernel.entry import Entry, Transaction
 from penstock.kernel.money import Amount, Unit
 from penstock.kernel.quantity import ZERO, exact
 
-GRANT, DRAW, OVERAGE, EXPIRATION = "GRANT", "DRAW", "OVERAGE", "EXPIRATION"
+GRANT, DRAW, OVERAGE, EXPIRATION, MANUAL = "GRANT", "DRAW", "OVERAGE", "EXPIRATION", "MANUAL"
 _TRANSACTION_IDS = uuid.UUID("5d0c3f4e-3a77-5c53-8a4f-0f6d1c6e9a21")
 
 
@@ -72,6 +73,14 @@ def expiration(tenant: str, pool: str, balance: Balance, segment: Segment, left:
     return expired.move(segment_account(balance.id, segment.id), f"breakage/{balance.id}", left, balance.unit)
 
 
+def manual(
+    tenant: str, pool: str, balance: Balance, segment: Segment, value: Decimal, at: datetime, reason: str, key: str
+) -> Transaction:
+    """Add `value` to a segment by hand (below zero: take it away). `key` tells this entry from every other."""
+    by_hand = _Occasion(tenant, pool, MANUAL, (pool, key), at, reason)
+    return by_hand.move(f"manual/{balance.id}", segment_account(balance.id, segment.id), value, balance.unit)
+
+
 class _Occasion(msgspec.Struct, frozen=True):
     """Everything of a transaction but its entries. `about` is what its id is derived from, with the kind."""
 
@@ -91,7 +100,7 @@ class _Occasion(msgspec.Struct, frozen=True):
             kind=self.kind,
             effective_at=self.effective_at,
             reference=self.reference,
-            entries=(Entry(source, Amount(-value, unit)), Entry(target, Amount(value, unit))),
+            entries=(Entry(source, Amount(value.copy_negate(), unit)), Entry(target, Amount(value, unit))),
         )
 
 
@@ -100,21 +109,23 @@ class Proof(msgspec.Struct, frozen=True):
 
     balance_id: str
     granted: Decimal
+    added: Decimal
     drawn: Decimal
     expired: Decimal
     remaining: Decimal
 
     @property
     def holds(self) -> bool:
-        return self.granted == self.drawn + self.expired + self.remaining
+        return self.granted + self.added == self.drawn + self.expired + self.remaining
 
 
 @exact
 def proof(accounts: Mapping[str, Decimal], balance: Balance) -> Proof:
-    """Read from the pool's accounts: granted = drawn + expired + remaining, always."""
+    """Read from the pool's accounts: granted + added by hand = drawn + expired + remaining, always."""
     return Proof(
         balance_id=balance.id,
         granted=-accounts.get(f"granted/{balance.id}", ZERO),
+        added=-accounts.get(f"manual/{balance.id}", ZERO),
         drawn=accounts.get(f"revenue/{balance.id}", ZERO),
         expired=accounts.get(f"breakage/{balance.id}", ZERO),
         remaining=sum((accounts.get(segment_account(balance.id, s.id), ZERO) for s in balance.segments), ZERO),

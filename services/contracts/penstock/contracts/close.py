@@ -17,7 +17,7 @@ from threading import Lock
 
 import msgspec
 
-from penstock.contracts.agreement import GRACE, Contract
+from penstock.contracts.agreement import FAR, GRACE, Contract
 from penstock.contracts.booking import bookings, expiration, grants, segment_account
 from penstock.contracts.clock import TestClock
 from penstock.contracts.definitions import Definitions, Stored
@@ -26,7 +26,7 @@ from penstock.contracts.invoicing import Invoice, InvoiceStatus, invoice_id, wri
 from penstock.kernel.ports import Catalog, Clock, Customers, Ledger, Rating, UsageReader
 from penstock.kernel.problems import Problem
 from penstock.kernel.quantity import ZERO
-from penstock.kernel.window import Span
+from penstock.kernel.window import EPOCH, Span
 
 log = logging.getLogger("penstock.contracts")
 
@@ -77,7 +77,10 @@ class Closing:
         self._clock = clock
         self._test_clock = test_clock
         self._locks = locks
-        self._expired: set[str] = set()  # segments whose expiry is in the ledger: no need to look again
+        # What this process knows to be done, so that it need not look again: segments whose expiry is in the ledger,
+        # and until when nothing of a contract can be due.
+        self._expired: set[str] = set()
+        self._idle_until: dict[str, datetime] = {}
 
     def standing(self, stored: Stored[Contract]) -> Standing:
         """Drafts and balances as of the newest usage. Reads usage once per open period."""
@@ -103,8 +106,10 @@ class Closing:
 
         A contract that cannot be priced now stays open and is named in the log; the others go on.
         """
-        count = 0
+        count, now = 0, self._clock.now()
         for listed in self._contracts.list(None):
+            if now < self._idle_until.get(listed.value.id, EPOCH):
+                continue
             with self._locks.of(listed.tenant, listed.value.customer_id):
                 try:
                     count += self._close(listed.tenant, listed.value.id)
@@ -135,6 +140,7 @@ class Closing:
             self._finalize(stored, period, now)
             count += 1
         self._expire(stored, now)
+        self._idle_until[contract_id] = self._next_due(stored, now)
         return count
 
     def _repair(self, tenant: str, contract_id: str) -> Stored[Contract]:
@@ -144,6 +150,14 @@ class Closing:
         stored = self.book_grants(stored)
         self._book_last(stored, self._clock.now())
         return stored
+
+    def _next_due(self, stored: Stored[Contract], now: datetime) -> datetime:
+        """The earliest instant at which a period or a segment can be due; past where one waits for something."""
+        contract, open_periods = stored.value, self._open_periods(stored, now)
+        due = [period.end + GRACE for period in open_periods[:1]] + ([contract.start] if now < contract.start else [])
+        segments = [segment for balance in contract.balances for segment in balance.segments]
+        due += [segment.span.end + GRACE for segment in segments if segment.id not in self._expired]
+        return min(due, default=FAR)
 
     def _is_due(self, period: Span, now: datetime) -> bool:
         final_at = period.end + GRACE

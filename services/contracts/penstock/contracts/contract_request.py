@@ -11,7 +11,7 @@ import msgspec
 from penstock.contracts.agreement import FAR, Agreed, Contract, Frequency, calendar_of
 from penstock.contracts.balance import Balance, BalanceKind
 from penstock.contracts.balance_request import Term, read_balance
-from penstock.contracts.edge import CENTS, Instant, choice, number, read, utc
+from penstock.contracts.edge import CENTS, NULL, Instant, choice, is_given, number, read, utc
 from penstock.contracts.override_request import read_override
 from penstock.kernel.contract import OverrideKind, Prioritization
 from penstock.kernel.problems import BadRequest
@@ -63,7 +63,7 @@ class ContractBody(msgspec.Struct, frozen=True):
     commits: list[msgspec.Raw] | None = None
     credits: list[msgspec.Raw] | None = None
     overrides: list[msgspec.Raw] | None = None
-    usage_statement_schedule: msgspec.Raw | None = None
+    usage_statement_schedule: msgspec.Raw = NULL
     multiplier_override_prioritization: str = "LOWEST_MULTIPLIER"
     net_payment_terms_days: Decimal | None = None
     uniqueness_key: str | None = None
@@ -137,10 +137,10 @@ def _balances(body: ContractBody, now: datetime, term: Term) -> tuple[Balance, .
     )
 
 
-def _schedule(raw: msgspec.Raw | None, start: datetime) -> tuple[Frequency, datetime]:
+def _schedule(raw: msgspec.Raw, start: datetime) -> tuple[Frequency, datetime]:
     """How often, and the anchor from which periods are counted; monthly from the first of the month unless told."""
     at = "usage_statement_schedule"
-    if raw is None:
+    if not is_given(raw):
         return Frequency.MONTHLY, _first_of_month(start)
     body = read(raw, ScheduleBody, at, ("invoice_generation_starting_at",))
     frequency, day = choice(Frequency, body.frequency, f"{at}.frequency"), body.day.upper()

@@ -120,7 +120,7 @@ def override_view(agreed: Agreed) -> dict[str, Any]:
         "multiplier": override.multiplier,
         "override_tiers": tiers if override.kind is OverrideKind.TIERED else None,
         "override_specifiers": [_specifier_view(specifier) for specifier in override.specifiers],
-        "overwrite_rate": _rate_view(override) if override.kind is OverrideKind.OVERWRITE else None,
+        "overwrite_rate": _rate_view(override) if override.unit_price is not None or override.tiers else None,
     }
 
 

@@ -13,7 +13,7 @@ from penstock.contracts.balance_view import ledger_view, spendable
 from penstock.contracts.contract_request import read_contract, read_contract_body
 from penstock.contracts.contract_view import Extras, contract_v1, contract_v2
 from penstock.contracts.definitions import Stored
-from penstock.contracts.edge import DOLLARS, Instant, to_api
+from penstock.contracts.edge import DOLLARS, Instant, read, to_api
 from penstock.contracts.override_request import read_dollar_override
 from penstock.contracts.service import Contracts
 from penstock.kernel.problems import BadRequest, Unprocessable
@@ -96,7 +96,7 @@ class ContractsApi:
         return {"id": overrides[0].id, "data": {"override_ids": [o.id for o in overrides], "contract_ids": changed}}
 
     def _get(self, request: Request, view: View) -> dict[str, Any]:
-        body = request.json(GetBody)
+        body = read(request.body, GetBody, unsupported=("as_of_date",))
         customer = self._service.customers.get(request.tenant, body.customer_id)
         stored = self._service.contract(request.tenant, customer, body.contract_id)
         return {"data": view(stored.value, self._extras(stored, body))}

@@ -15,6 +15,7 @@ from penstock.kernel.problems import BadRequest, Conflict, NotFound
 
 NAME_CHARS_MAX = 160
 ALIASES_MAX = 1_000
+BATCH = 500
 
 
 class Customer(msgspec.Struct, frozen=True):
@@ -54,8 +55,10 @@ class CustomerBook:
 
     def list(self, tenant: str, after: int = 0) -> Iterator[tuple[int, Customer]]:
         """Every customer with its place in the catalog, in the order of creation, above place `after`."""
-        for stored in self._customers.list(tenant, after=after):
-            yield stored.item.sequence, stored.value
+        while batch := self._customers.list(tenant, after=after, limit=BATCH):
+            for stored in batch:
+                yield stored.item.sequence, stored.value
+            after = batch[-1].item.sequence
 
     def set_aliases(self, tenant: str, key: str, aliases: Sequence[str]) -> Customer:
         """Replace all aliases; one that another customer holds moves here, in the same write."""

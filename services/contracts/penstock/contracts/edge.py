@@ -25,7 +25,15 @@ Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 # Powers of ten that lead from what a caller writes to major units.
 CENTS, DOLLARS = -2, 0
 # What a caller writes to say nothing: a part with one of these is as good as absent.
-_NOTHING = (b"null", b"[]", b"{}", b"false", b"0", b'""')
+_NOTHING = (b"null", b"[]", b"{}", b"false", b"0", b"0.0", b'""')
+
+
+# What stands for a part that a caller left out, where the part is read later.
+NULL = msgspec.Raw(b"null")
+
+
+def is_given(raw: msgspec.Raw) -> bool:
+    return bytes(raw) not in _NOTHING
 
 
 def utc(instant: datetime) -> datetime:
@@ -58,6 +66,13 @@ def amount(value: Decimal, exponent: int, unit: Unit, field: str) -> Decimal:
     if not is_bookable(major, unit):
         raise BadRequest(f"{field} is a fraction of the smallest step of {unit.name}", field=field)
     return number(major, field)
+
+
+def signed_amount(value: Decimal, exponent: int, unit: Unit, field: str) -> Decimal:
+    """As `amount`, and it may be below zero."""
+    if not value.is_finite() or not value.is_signed():
+        return amount(value, exponent, unit, field)
+    return amount(value.copy_negate(), exponent, unit, field).copy_negate()
 
 
 @exact
@@ -95,7 +110,7 @@ def read(raw: bytes | msgspec.Raw, shape: type[T], at: str = "", unsupported: It
     try:
         parts = decode_json(body, dict[str, msgspec.Raw])
         for name in unsupported:
-            if bytes(parts.get(name, msgspec.Raw(b"null"))) not in _NOTHING:
+            if is_given(parts.get(name, NULL)):
                 raise refuse(join(at, name))
         return decode_json(body, shape)
     except BadRequest as exc:

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import msgspec
 
-from penstock.contracts.edge import Instant, choice, join, number, price, read, refuse, require_usd, utc
+from penstock.contracts.edge import NULL, Instant, choice, is_given, join, number, price, read, refuse, require_usd, utc
 from penstock.kernel.contract import MultiplierTier, Override, OverrideKind, Specifier
 from penstock.kernel.price import Tier
 from penstock.kernel.problems import BadRequest
@@ -57,7 +57,7 @@ class OverrideBody(msgspec.Struct, frozen=True):
     product_id: str | None = None
     applicable_product_tags: list[str] | None = None
     override_specifiers: list[msgspec.Raw] | None = None
-    overwrite_rate: msgspec.Raw | None = None
+    overwrite_rate: msgspec.Raw = NULL
     multiplier: Decimal | None = None
     tiers: list[MultiplierTierBody] | None = None
     priority: Decimal | None = None
@@ -89,7 +89,9 @@ def read_override(raw: msgspec.Raw, at: str, id: str, exponent: int) -> Override
 def _with_price(override: Override, body: OverrideBody, at: str, exponent: int) -> Override:
     if override.kind is OverrideKind.OVERWRITE:
         place = join(at, "overwrite_rate")
-        if body.overwrite_rate is None:
+        if not is_given(body.overwrite_rate):
+            if override.entitled is not None:
+                return override  # it changes who may use the product, and leaves the price
             raise BadRequest(f"{place} is missing", field=place)
         return overwrite(override, read(body.overwrite_rate, RateBody, place, _UNSUPPORTED_IN_RATE), place, exponent)
     if override.kind is OverrideKind.MULTIPLIER:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from decimal import Decimal
 
 import msgspec
 
 from penstock.contracts.agreement import Agreed, Contract, products_named
+from penstock.contracts.balance import Balance, Segment
+from penstock.contracts.booking import manual
 from penstock.contracts.clock import TestClock
 from penstock.contracts.close import Closing, PoolLocks, Standing
 from penstock.contracts.customers import Customer, CustomerBook
@@ -16,7 +19,7 @@ from penstock.contracts.definitions import Definitions, Stored
 from penstock.contracts.invoicing import Invoice
 from penstock.kernel.contract import Override, OverrideKind
 from penstock.kernel.ports import Catalog, Clock, Ledger, Rating, UsageReader
-from penstock.kernel.problems import Conflict, Forbidden, NotFound
+from penstock.kernel.problems import Conflict, Forbidden, NotFound, Unprocessable
 
 
 @contextmanager
@@ -116,6 +119,37 @@ class Contracts:
                 raise NotFound("the customer has no contract on that rate card", field="rate_card_id")
             self._catalog.put([stored.changed(_overridden(stored.value, overrides, now)) for stored in mine], now)
         return [stored.value.id for stored in mine]
+
+    def adjust(
+        self,
+        tenant: str,
+        customer: Customer,
+        *,
+        balance_id: str,
+        segment_id: str,
+        value: Decimal,
+        at: datetime | None,
+        reason: str,
+        key: str,
+    ) -> None:
+        """Book a manual entry. Raise `Conflict` for a used key, `Unprocessable` for a segment that is over."""
+        with self._locks.of(tenant, customer.id):
+            balance, segment = self._segment(tenant, customer, balance_id, segment_id)
+            if segment.span.end <= self.clock.now():
+                raise Unprocessable("the segment is over: what was left of it has expired", field="segment_id")
+            entry = manual(tenant, customer.id, balance, segment, value, at or segment.span.start, reason, key)
+            if not self.ledger.post([entry]):
+                raise Conflict("the uniqueness key was used before", field="uniqueness_key")
+
+    def _segment(self, tenant: str, customer: Customer, balance_id: str, segment_id: str) -> tuple[Balance, Segment]:
+        balances = [b for stored in self.of_customer(tenant, customer) for b in stored.value.balances]
+        balance = next((b for b in balances if b.id == balance_id), None)
+        if balance is None:
+            raise NotFound(f"the customer has no commit or credit {balance_id!r}", field="id")
+        segment = next((s for s in balance.segments if s.id == segment_id), None)
+        if segment is None:
+            raise NotFound(f"the commit or credit has no segment {segment_id!r}", field="segment_id")
+        return balance, segment
 
     def archive(self, tenant: str, key: str) -> Customer:
         """Archive a customer. Raise `Conflict` while a contract runs: its usage would never be invoiced."""

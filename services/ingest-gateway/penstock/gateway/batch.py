@@ -5,6 +5,7 @@ Pure. What belongs to a request is a slice of the batch's arrays; nothing is mad
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -71,16 +72,18 @@ class Batch:
         accepted = np.flatnonzero(self._verdicts == Verdict.ACCEPTED)
         if not len(accepted):
             return []
-        whole = self._chunk(tenants, times_us)
         partition = partition_of(self._identities[accepted], partitions)
-        lengths = (self._columns.ends - self._columns.starts)[accepted]
+        order = np.argsort(partition, kind="stable")
+        rows = accepted[order]
+        chunk = self._chunk(tenants, times_us).take(rows)
+        lengths = (self._columns.ends - self._columns.starts)[rows]
+        edges = np.searchsorted(partition[order], np.arange(partitions + 1)).tolist()
         pieces: list[Piece] = []
-        for number in np.unique(partition).tolist():
-            mine = partition == number
-            for rows in np.array_split(accepted[mine], 1 + int(lengths[mine].sum()) // piece_bytes_max):
-                if len(rows):  # fewer events than parts: some are empty
-                    self._piece_of[rows] = len(pieces)
-                    pieces.append(Piece(number, whole.take(rows).encode()))
+        for number, (start, end) in enumerate(itertools.pairwise(edges)):
+            for part in np.array_split(np.arange(start, end), 1 + int(lengths[start:end].sum()) // piece_bytes_max):
+                if len(part):  # none for this partition, or fewer events than parts
+                    self._piece_of[rows[part]] = len(pieces)
+                    pieces.append(Piece(number, chunk.slice(int(part[0]), len(part)).encode()))
         return pieces
 
     def _chunk(self, tenants: Sequence[str], times_us: npt.NDArray[np.int64]) -> Chunk:

@@ -38,7 +38,9 @@ def element_edges(body: bytes) -> list[int] | None:
     """
     depth, inside = depths(body)
     deep = depth > 0
-    start = int(deep.argmax()) if deep.any() else len(body)
+    if not deep.any():
+        return None
+    start = int(deep.argmax())
     end = len(body) - int(deep[::-1].argmax())  # of the byte that brings the depth back to 0
     if body[: start + 1].strip() != b"[" or body[end:].strip() != b"]" or inside[-1] or not deep[start:end].all():
         return None

@@ -6,6 +6,7 @@ One task, so no id is ever in flight twice: a copy waits in the queue until the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -48,7 +49,8 @@ class Coalescer:
         self._queue: deque[_Waiting] = deque()
         self._queued_events = 0
         self._held_bytes = 0
-        self._wake = asyncio.Event()
+        self._some = asyncio.Event()  # something waits, or the end
+        self._enough = asyncio.Event()  # what waits is worth an append, or the end
         self._closing = False
 
     def admit(self, body_bytes: int) -> None:
@@ -64,13 +66,13 @@ class Coalescer:
         self._queue.append(_Waiting(tenant, request, body_bytes, answer))
         self._held_bytes += body_bytes
         self._queued_events += len(request.events)
-        self._wake.set()
+        self._signal()
         return await answer
 
     def close(self) -> None:
         """Take nothing more; `run` returns when all that waits is answered."""
         self._closing = True
-        self._wake.set()
+        self._signal()
 
     async def run(self) -> None:
         while group := await self._take():
@@ -83,11 +85,10 @@ class Coalescer:
 
     async def _take(self) -> list[_Waiting]:
         """The next requests, as many as one batch may hold and at least one; none when closed and empty."""
-        while not self._queue and not self._closing:
-            self._wake.clear()
-            await self._wake.wait()
-        if self._queued_events < LINGER_EVENTS_MAX and not self._closing and self._settings.linger_ms:
-            await asyncio.sleep(self._settings.linger_ms / 1000)
+        await self._some.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.linger_ms / 1000):
+                await self._enough.wait()
         group: list[_Waiting] = []
         events = body_bytes = 0
         while self._queue:
@@ -97,7 +98,19 @@ class Coalescer:
                 break
             group.append(self._queue.popleft())
             self._queued_events -= len(group[-1].request.events)
+        self._signal()
         return group
+
+    def _signal(self) -> None:
+        """Let the two events say what the queue holds now."""
+        for event, holds in (
+            (self._some, bool(self._queue)),
+            (self._enough, self._queued_events >= LINGER_EVENTS_MAX),
+        ):
+            if holds or self._closing:
+                event.set()
+            else:
+                event.clear()
 
     async def _settle(self, group: Sequence[_Waiting]) -> None:
         now_us = self._now_us()

@@ -22,7 +22,7 @@ PAGE_KEYS_MAX = 100
 
 
 async def ingest_http(gateway: Gateway, principal: Principal, body: bytes, content_type: str | None) -> Response:
-    """200 when nothing was rejected, else 400: the SDK discards the body of a 200. The good events are durable in both."""
+    """200 when nothing was rejected, else 400: the SDK discards a 200's body. The good events are durable in both."""
     if not principal.may(Scope.INGEST):
         raise Forbidden("this API key may not ingest: it lacks the scope ingest")
     media_type = (content_type or "").partition(";")[0].strip().lower()
