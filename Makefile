@@ -20,7 +20,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(RUNTIME) ## a small vendor's day from event to invoice, in one process
-	@$(BIN)/python examples/demo.py $(ARGS)
+	@$(BIN)/python -m examples.demo $(ARGS)
 
 up: $(RUNTIME) ## run Penstock here; options go in ARGS="--http-port 8600"
 	@$(BIN)/penstock up $(ARGS)

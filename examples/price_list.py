@@ -5,12 +5,12 @@ Amounts are in cents, as in the API. What is expected is computed here, by nothi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, NamedTuple
 
-from examples.vendor_day import CUSTOMERS, MEASURES, VendorDay
+from examples.vendor_day import CUSTOMERS, MEASURES, Event, VendorDay
 from loadtest.server import Server
 
 Prices = tuple["Tier", ...]
@@ -25,10 +25,11 @@ class Tier(NamedTuple):
 
 
 class Product(NamedTuple):
-    """Named as what it measures. `prices` are by value of the property `key`; `shown_per` units are priced in print."""
+    """Named as what it measures; `prices` are by value of the property `key`, in print for `shown_per` units."""
 
     key: str
     shown_per: int
+    shown_unit: str
     prices: dict[str, Prices]
 
 
@@ -44,12 +45,13 @@ PRODUCTS = {
     "Output tokens": Product(
         "model",
         1_000_000,
+        "/M",
         {
             "atlas-large": _graduated(2_000_000, "0.003", "0.0024"),
             "atlas-small": _graduated(2_000_000, "0.0006", "0.00045"),
         },
     ),
-    "GPU seconds": Product("region", 1, {"eu-west": _flat("0.12"), "us-east": _flat("0.105")}),
+    "GPU seconds": Product("region", 1, "", {"eu-west": _flat("0.12"), "us-east": _flat("0.105")}),
 }
 # What one customer negotiated, apart from the list, and what it has paid or been given in advance for its tokens.
 NEGOTIATOR, NEGOTIATED_PRODUCT, NEGOTIATED_GROUP = "acme", "Output tokens", "atlas-large"
@@ -77,10 +79,14 @@ def expected_lines(day: VendorDay, customer: str) -> dict[LineKey, Line]:
     return {
         (name, group, line.level): line
         for name, product in PRODUCTS.items()
-        for (who, group), quantity in day.tally(name, lambda e, key=product.key: (e.customer, getattr(e, key))).items()
+        for (who, group), quantity in day.tally(name, _by_customer_and(product.key)).items()
         if who == customer
         for line in lines(quantity, prices(customer, name, group))
     }
+
+
+def _by_customer_and(key: str) -> Callable[[Event], tuple[str, str]]:
+    return lambda event: (event.customer, getattr(event, key))
 
 
 def lines(quantity: Decimal, tiers: Prices) -> Iterator[Line]:
@@ -123,21 +129,24 @@ def open_shop(server: Server, start: datetime) -> Shop:
         for group, tiers in product.prices.items()
     ]
     server.call("POST", "/v1/contract-pricing/rate-cards/addRates", {"rate_card_id": card, "rates": rates})
-    override = ""
     for alias, name in CUSTOMERS.items():
         server.call("POST", "/v1/customers", {"name": name, "ingest_aliases": [alias]})
-        terms = _negotiated(start, products[NEGOTIATED_PRODUCT], fee) if alias == NEGOTIATOR else {}
-        # Billed by the month from the day of signature: the whole demo is inside the first month on any date.
-        contract = {
-            "customer_id": alias,
-            "rate_card_id": card,
-            "starting_at": start.isoformat(),
-            "usage_statement_schedule": {"frequency": "MONTHLY", "day": "CONTRACT_START"},
-            **terms,
-        }
-        agreed = server.call("POST", "/v1/contracts/create", contract)["data"]["contract"]
-        override = agreed["overrides"][0]["id"] if alias == NEGOTIATOR else override
-    return Shop(start, metrics, products, card, override)
+    terms = {NEGOTIATOR: _negotiated(start, products[NEGOTIATED_PRODUCT], fee)}
+    agreed = {alias: _sign(server, alias, card, start, terms.get(alias, {})) for alias in CUSTOMERS}
+    return Shop(start, metrics, products, card, override=agreed[NEGOTIATOR]["overrides"][0]["id"])
+
+
+def _sign(server: Server, customer: str, card: str, start: datetime, terms: dict[str, Any]) -> dict[str, Any]:
+    """A contract billed by the month from its start, so that the demo is inside its first month on any date."""
+    body = {
+        "customer_id": customer,
+        "rate_card_id": card,
+        "starting_at": start.isoformat(),
+        "usage_statement_schedule": {"frequency": "MONTHLY", "day": "CONTRACT_START"},
+        **terms,
+    }
+    agreed: dict[str, Any] = server.call("POST", "/v1/contracts/create", body)["data"]["contract"]
+    return agreed
 
 
 def _create(server: Server, kind: str, body: dict[str, Any]) -> str:

@@ -25,9 +25,10 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], texts: int) ->
     filled = [headings, *(row for row in rows if row)]
     widths = [max(len(row[column]) for row in filled) for column in range(len(headings))]
     for row in (headings, (), *rows):
-        cells = row or ["-" * width for width in widths]
-        aligned = [f"{c:<{w}}" if n < texts else f"{c:>{w}}" for n, (c, w) in enumerate(zip(cells, widths, strict=True))]
-        say("  " + "  ".join(aligned).rstrip())
+        cells = list(zip(row or ["-" * width for width in widths], widths, strict=True))
+        left = [text.ljust(width) for text, width in cells[:texts]]
+        right = [text.rjust(width) for text, width in cells[texts:]]
+        say("  " + "  ".join((*left, *right)).rstrip())
 
 
 def number(value: Decimal | int) -> str:

@@ -23,7 +23,7 @@ from metronome import Metronome
 
 from builders import batches, rfc3339, to_json
 
-API_KEY = "pk_test_bootstrap_0123456789abcdef"
+API_KEY = "the-bootstrap-key-of-the-tests"
 READY_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 30
 VISIBLE_TIMEOUT_S = 30

@@ -227,8 +227,11 @@ class UsageReader(Protocol):
         """The definition, archived or not, or None."""
         ...
 
-    def usage(self, query: UsageQuery) -> Usage:
-        """Exact usage as of the newest markers. Raise `NotFound` for a metric or group key that is not there."""
+    def usage(self, *queries: UsageQuery) -> tuple[Usage, ...]:
+        """Exact usage as of the newest markers, one answer per query, all of one cut: their vectors are the same.
+
+        Raise `NotFound` for a metric or group key that is not there.
+        """
         ...
 
     def settled(self, through: datetime) -> bool:

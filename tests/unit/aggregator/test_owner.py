@@ -18,7 +18,7 @@ from builders import TENANT, a_chunk, a_metric, a_metric_body, a_sum_body, an_ev
 from penstock.aggregator.consume import Owner, WrongLog
 from penstock.aggregator.store.memory import MemoryUsageStore
 from penstock.kernel.cell import Cell, CellKey
-from penstock.kernel.control import MetricArchived, MetricDefined, encode_control
+from penstock.kernel.control import Control, MetricArchived, MetricDefined, encode_control
 from penstock.kernel.ports import Flush, UsageStore
 from penstock.kernel.problems import StoreUnavailable
 from penstock.kernel.record import Kind, Marker
@@ -168,7 +168,10 @@ def test_a_metric_defined_later_counts_what_was_before_it() -> None:
 def test_an_archived_metric_takes_no_further_event_and_keeps_what_it_counted() -> None:
     async def play() -> MemoryUsageStore:
         log = MemoryLog(1, clock_us=lambda: NOW_US)
-        controls = [MetricDefined("c1", "units", 0, METRICS[0]), MetricArchived("c2", "units", 1, "units")]
+        controls: list[Control] = [
+            MetricDefined("c1", "units", 0, METRICS[0]),
+            MetricArchived("c2", "units", 1, "units"),
+        ]
         for n, control in enumerate(controls):
             await log.append(0, Kind.CONTROL, NOW_US, encode_control(control))
             event = an_event(f"e{n}", properties={"units": 5})

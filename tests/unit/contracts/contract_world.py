@@ -55,8 +55,8 @@ class FakeUsage:
     def metric(self, tenant: str, metric_id: str) -> Metric | None:
         return None
 
-    def usage(self, query: UsageQuery) -> Usage:
-        return Usage((), ())
+    def usage(self, *queries: UsageQuery) -> tuple[Usage, ...]:
+        return tuple(Usage((), ()) for _ in queries)
 
     def settled(self, through: datetime) -> bool:
         self.asked.append(through)

@@ -12,7 +12,8 @@ from penstock.gateway.answer import IngestAnswer
 from penstock.gateway.coalescer import CoalescerSettings
 from penstock.gateway.ingest import Gateway, GatewaySettings
 from penstock.kernel.chunk import Chunk
-from penstock.kernel.ports import EventLog
+from penstock.kernel.ports import Appended, EventLog
+from penstock.kernel.problems import LogUnavailable
 from penstock.kernel.record import Kind
 from penstock.log.memory import MemoryLog
 
@@ -33,6 +34,24 @@ class TestClock:
 
     def advance(self, by: timedelta) -> None:
         self.instant += by
+
+
+class FailingLog(MemoryLog):
+    """A log that does not answer while it is told so; `held` keeps appends waiting."""
+
+    def __init__(self, partitions: int = 1) -> None:
+        super().__init__(partitions)
+        self.failing: set[int] = set()
+        self.held = asyncio.Event()
+        self.held.set()
+
+    async def append(self, partition: int, kind: Kind, stamped_at_us: int, payload: bytes) -> Appended:
+        if kind is Kind.TICK:
+            return await super().append(partition, kind, stamped_at_us, payload)
+        await self.held.wait()
+        if partition in self.failing:
+            raise LogUnavailable("no acknowledgement")
+        return await super().append(partition, kind, stamped_at_us, payload)
 
 
 def an_event(transaction_id: object = "txn-1", **changed: object) -> dict[str, object]:

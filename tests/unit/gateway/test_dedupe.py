@@ -6,13 +6,15 @@ import numpy as np
 
 from penstock.gateway.dedupe import Window
 from penstock.kernel.event import Verdict
-from penstock.kernel.identity import BodyHashes, Identities, identify
+from penstock.kernel.identity import BodyHashes, Identities
 
 BODY = 7
 
 
 def ids(start: int, count: int) -> Identities:
-    return identify(b"k" * 32, "acme", [str(number) for number in range(start, start + count)])
+    """`count` identities that stand for the numbers from `start` on, spread as hashes are."""
+    numbers = np.arange(start, start + count, dtype=np.uint64)
+    return np.stack([numbers * np.uint64(0x9E3779B97F4A7C15), numbers], axis=1)
 
 
 def bodies(count: int, body: int = BODY) -> BodyHashes:

@@ -134,26 +134,30 @@ class Used(msgspec.Struct, frozen=True):
 
 
 class FakeUsage:
-    """A `UsageReader` over events in memory. `vectors` are handed out one per answer, the last for ever."""
+    """A `UsageReader` over events in memory, as of `vector`."""
 
-    def __init__(self, *metrics: Metric, vectors: Iterable[Vector] = ((7,),)) -> None:
+    def __init__(self, *metrics: Metric, vector: Vector = (7,)) -> None:
         self.events: dict[str, list[Used]] = {}
         self.asked: list[UsageQuery] = []
+        self.cuts = 0
         self._metrics = {metric.id: metric for metric in metrics}
-        self._vectors = list(vectors)
+        self._vector = vector
 
     def metric(self, tenant: str, metric_id: str) -> Metric | None:
         return self._metrics.get(metric_id)
 
-    def usage(self, query: UsageQuery) -> Usage:
+    def usage(self, *queries: UsageQuery) -> tuple[Usage, ...]:
+        self.cuts += 1
+        return tuple(self._answer(query) for query in queries)
+
+    def _answer(self, query: UsageQuery) -> Usage:
         self.asked.append(query)
         metric = self._metrics.get(query.metric_id)
         if metric is None:
             raise NotFound("no such metric")
-        vector = self._vectors.pop(0) if len(self._vectors) > 1 else self._vectors[0]
         events = [used for used in self.events.get(metric.id, ()) if used.customer in query.customers]
         rows = [row for span in query.spans for row in rows_of(metric.aggregation, events, span, query.group_by)]
-        return Usage(tuple(rows), vector)
+        return Usage(tuple(rows), self._vector)
 
     def settled(self, through: datetime) -> bool:
         return True

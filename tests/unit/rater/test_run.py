@@ -11,10 +11,10 @@ import pytest
 from penstock.catalog.memory import MemoryCatalog
 from penstock.kernel.meter import Aggregation
 from penstock.kernel.ports import Rating
-from penstock.kernel.problems import NotFound, StoreUnavailable
+from penstock.kernel.problems import NotFound
 from penstock.kernel.window import Span
 from penstock.rater.definitions import Alias, Product, Rate, RateCard
-from penstock.rater.run import ROUNDS_MAX, RaterService
+from penstock.rater.run import RaterService
 from penstock.rater.shelf import Shelf
 from unit.rater.rating import (
     JUNE,
@@ -57,7 +57,7 @@ def a_service(
 
 
 def test_charges_of_a_period_come_with_the_vector_they_are_as_of() -> None:
-    usage = FakeUsage(a_metric(), vectors=[(3, 8)])
+    usage = FakeUsage(a_metric(), vector=(3, 8))
     usage.events["metric-1"] = [Used(june(2), "100"), Used(june(3), "900", customer="somebody else")]
     service: Rating = a_service(usage, [a_product()], [a_rate()])
 
@@ -112,23 +112,13 @@ def test_spans_of_a_query_are_disjoint_and_in_order_even_for_distinct_values() -
     ]
 
 
-def test_a_question_answered_as_of_an_older_vector_is_asked_again() -> None:
-    usage = FakeUsage(a_metric(), a_metric("metric-2"), vectors=[(1,), (2,), (2,)])
+def test_all_questions_of_a_charge_set_are_one_cut() -> None:
+    usage = FakeUsage(a_metric(), a_metric("metric-2"), vector=(2,))
     products = [a_product(), a_product("calls", metric_id="metric-2")]
     service = a_service(usage, products, [a_rate(), a_rate("r2", product_id="calls")])
 
     assert service.charges(some_terms(), JUNE, NO_CUTS).vector == (2,)
-    assert [query.metric_id for query in usage.asked] == ["metric-1", "metric-2", "metric-1"]
-
-
-def test_usage_that_never_stands_still_is_refused_after_bounded_tries() -> None:
-    usage = FakeUsage(a_metric(), a_metric("metric-2"), vectors=[(n,) for n in range(100)])
-    products = [a_product(), a_product("calls", metric_id="metric-2")]
-    service = a_service(usage, products, [a_rate(), a_rate("r2", product_id="calls")])
-
-    with pytest.raises(StoreUnavailable):
-        service.charges(some_terms(), JUNE, NO_CUTS)
-    assert len(usage.asked) == 2 + ROUNDS_MAX
+    assert ([query.metric_id for query in usage.asked], usage.cuts) == (["metric-1", "metric-2"], 1)
 
 
 def test_a_period_outside_the_contract_has_no_charges_and_asks_nothing() -> None:

@@ -108,9 +108,9 @@ class AggregatorApi:
         group = wanted.group_by
         filters = ((group.key, tuple(group.values)),) if group and group.values else ()
         by = (group.key,) if group else ()
-        found = self._usage.usage(UsageQuery(tenant, metric.id, keys, spans, by, filters)).rows
+        [found] = self._usage.usage(UsageQuery(tenant, metric.id, keys, spans, by, filters))
         by_span: dict[Span, list[UsageRow]] = {}
-        for row in found:
+        for row in found.rows:
             by_span.setdefault(row.span, []).append(row)
         zero = 0 if metric.aggregation in _ZERO_FILLED else None
         out = []
@@ -138,9 +138,9 @@ class AggregatorApi:
         customer_id, keys = self._resolve(tenant, body.customer_id)
         spans = _spans(body.starting_on, body.ending_before, body.window())
         by = (body.group_by.key,) if body.group_by else ()
-        found = self._usage.usage(UsageQuery(tenant, metric.id, keys, spans, by)).rows
+        [found] = self._usage.usage(UsageQuery(tenant, metric.id, keys, spans, by))
         rows = []
-        for row in found:
+        for row in found.rows:
             group = {k: v for k, v in zip(by, row.groups, strict=True) if v is not None}
             window = {"start": row.span.start, "end": row.span.end, "value": row.value, "group": group}
             rows.append({**window, "customer_id": customer_id, "billable_metric_id": metric.id})
@@ -157,10 +157,10 @@ class AggregatorApi:
             start, end = body.bounds()
         by, filters = body.grouping()
         spans = _spans(start, end, body.window())
-        found = self._usage.usage(UsageQuery(request.tenant, metric.id, keys, spans, by, filters)).rows
+        [found] = self._usage.usage(UsageQuery(request.tenant, metric.id, keys, spans, by, filters))
         limit = request.limit(GROUP_ROWS_PER_PAGE, GROUP_ROWS_PER_PAGE)
         return _sliced(
-            [shapes.group_view(row, by) for row in found], decode_cursor(request.query.get("next_page")), limit
+            [shapes.group_view(row, by) for row in found.rows], decode_cursor(request.query.get("next_page")), limit
         )
 
     def unmatched(self, request: Request) -> Any:

@@ -51,19 +51,24 @@ class UsageService:
     def _vector(self, markers: dict[int, Marker]) -> Vector:
         return tuple(markers[p].offset if p in markers else -1 for p in range(self._partitions))
 
-    def usage(self, query: UsageQuery) -> Usage:
+    def usage(self, *queries: UsageQuery) -> tuple[Usage, ...]:
+        asked = [self._prepared(query) for query in queries]
+        for _ in range(CONSISTENT_TRIES_MAX):
+            vector = self.vector()
+            answers = [self._store.read_cells(q) if q.starts else CellAnswer((), {}) for _, q in asked]
+            versions = (pair for answer in answers for pair in answer.versions.items())
+            if all(version <= vector[partition] for partition, version in versions):
+                parts = zip(asked, queries, answers, strict=True)
+                return tuple(self._answer(m, query, q, answer, vector) for (m, q), query, answer in parts)
+            time.sleep(RETRY_DELAY_MS / 1000)
+        raise StoreUnavailable("the usage store is flushing without a pause", retry_after_s=1)
+
+    def _prepared(self, query: UsageQuery) -> tuple[Metric, CellQuestion]:
         metric = self.metric(query.tenant, query.metric_id)
         if metric is None:
             raise NotFound(f"no billable metric {query.metric_id}")
-        question = _question(metric, query)
         self._await_filled(query.tenant, query.metric_id)
-        for _ in range(CONSISTENT_TRIES_MAX):
-            vector = self.vector()
-            answer = self._store.read_cells(question) if question.starts else CellAnswer((), {})
-            if all(version <= vector[partition] for partition, version in answer.versions.items()):
-                return self._answer(metric, query, question, answer, vector)
-            time.sleep(RETRY_DELAY_MS / 1000)
-        raise StoreUnavailable("the usage store is flushing without a pause", retry_after_s=1)
+        return metric, _question(metric, query)
 
     def _await_filled(self, tenant: str, metric_id: str) -> None:
         """Wait until every partition has passed the metric's control record: until then it has no figures."""

@@ -10,7 +10,10 @@ from penstock.kernel.idset import IdSet, Verdicts
 
 
 class Window:
-    """The ids whose append is durable: `probe` before the append, `remember` only after it."""
+    """The ids whose append is durable: `probe` before the append, `remember` only after it.
+
+    `ids_max` is kept by whole sorted runs, so a small one may be passed by the half million of the open table.
+    """
 
     def __init__(self, ids_max: int, days: int) -> None:
         self._seen = IdSet()

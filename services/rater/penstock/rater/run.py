@@ -5,7 +5,7 @@ Nothing is kept between two calls: what depends on changed cells is computed aga
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from penstock.kernel.charge import ChargeSet
@@ -13,9 +13,9 @@ from penstock.kernel.contract import ContractTerms
 from penstock.kernel.meter import Metric
 from penstock.kernel.ports import Catalog, Clock, UsageReader
 from penstock.kernel.price import PriceInterval
-from penstock.kernel.problems import NotFound, StoreUnavailable
+from penstock.kernel.problems import NotFound
 from penstock.kernel.record import Vector
-from penstock.kernel.usage import Usage, UsageQuery
+from penstock.kernel.usage import UsageQuery
 from penstock.kernel.window import Span
 from penstock.rater.definitions import Product
 from penstock.rater.quantity_source import spans_to_ask
@@ -25,7 +25,6 @@ from penstock.rater.shelf import Shelf
 from penstock.rater.unpriced import Unpriced, unpriced
 
 # How often queries are asked again until all answers are as of the same vector.
-ROUNDS_MAX = 10
 
 
 class RaterService:
@@ -90,7 +89,7 @@ class RaterService:
             for layer in spans_to_ask(metrics[source[0]].aggregation, spans, cuts):
                 query = UsageQuery(terms.tenant, source[0], terms.customer_keys, layer, group_by=source[1])
                 queries.append((source, query))
-        answers = self._one_cut([query for _, query in queries])
+        answers = self._usage.usage(*(query for _, query in queries))
         usage = {source: Metered(metrics[source[0]].aggregation, ()) for source in services}
         for (source, _), answer in zip(queries, answers, strict=True):
             usage[source] = Metered(usage[source].aggregation, usage[source].rows + answer.rows)
@@ -101,19 +100,3 @@ class RaterService:
         if metric is None:
             raise NotFound(f"there is no billable metric {metric_id}", field="billable_metric_id")
         return metric
-
-    def _one_cut(self, queries: Iterable[UsageQuery]) -> list[Usage]:
-        """The answer to every query, all as of one vector: those that are behind the last answer are asked again."""
-        asked = list(queries)
-        answers = [self._usage.usage(query) for query in asked]
-        if not answers:
-            return []
-        newest = answers[-1].vector
-        for _ in range(ROUNDS_MAX):
-            behind = [place for place, answer in enumerate(answers) if answer.vector != newest]
-            if not behind:
-                return answers
-            for place in behind:
-                answers[place] = self._usage.usage(asked[place])
-                newest = answers[place].vector
-        raise StoreUnavailable(f"usage moved on during each of {ROUNDS_MAX} readings", retry_after_s=1)
