@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from datetime import timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -23,7 +22,6 @@ from examples.truth import DoesNotAddUp, expect
 from examples.vendor_day import CUSTOMERS, VendorDay
 from loadtest.server import Server
 
-GRACE = timedelta(hours=24)
 FINAL_WITHIN_S = 60
 ZERO = Decimal(0)
 Invoices = Mapping[str, Any]  # by customer

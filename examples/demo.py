@@ -15,7 +15,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from examples.bill import GRACE, Bill, await_final, balances, check_invoices, first_invoices
+from examples.bill import Bill, await_final, balances, check_invoices, first_invoices
 from examples.money_story import show_all, show_charges, show_explanation, show_invoice, show_ledger, show_prepaid
 from examples.price_list import NEGOTIATOR, Shop, open_shop
 from examples.terminal import Progress, heading, number, say, table
@@ -24,6 +24,7 @@ from examples.vendor_day import CONFLICTS, CUSTOMERS, LATE, LATE_BY, MEASURES, R
 from loadtest.server import Server
 
 REQUESTS_AT_ONCE = 4
+VISIBLE_WITHIN_S = 60
 VERDICTS = ("accepted", "duplicate", "conflict", "rejected")
 # A tick gives an idle log its clock, for which a final invoice waits.
 OPTIONS = ("--test-clock", "--tick-interval-ms", "500", "--finalize-interval-ms", "500", "--log-level", "ERROR")
@@ -115,6 +116,8 @@ def send(server: Server, day: VendorDay) -> Sent:
                 progress.add(len(batch))
     acknowledged = time.monotonic()
     while any(sent.offsets.get(p["partition"], -1) > p["folded"] for p in server.call("GET", "/v1/pipeline")["data"]):
+        if time.monotonic() - acknowledged > VISIBLE_WITHIN_S:
+            raise DoesNotAddUp(f"what was acknowledged {VISIBLE_WITHIN_S} s ago is not visible in usage")
         time.sleep(0.02)
     took_s, visible_s = acknowledged - began, time.monotonic() - acknowledged
     say(f"  all acknowledged, on disk, after {took_s:.1f} s; all visible in usage {visible_s:.1f} s later")
@@ -193,8 +196,8 @@ def _hour(at: datetime) -> datetime:
 def finalize(server: Server, draft: dict[str, Any]) -> Any:
     """Let the period and the grace pass, on the clock that contracts see."""
     heading("The month passes")
-    to = datetime.fromisoformat(draft["end_timestamp"]) + GRACE + timedelta(seconds=1)
-    say(f"  The test clock moves to {to:%Y-%m-%d %H:%M:%S} UTC: the end of the period, 24 hours of grace, a second.")
+    to = datetime.fromisoformat(draft["issued_at"]) + timedelta(seconds=1)
+    say(f"  The test clock moves to {to:%Y-%m-%d %H:%M:%S} UTC: past the end of the period and 24 hours of grace.")
     server.call("POST", "/v1/test-clock/advance", {"to": to.isoformat()})
     final = await_final(server)
     say(f"  {len(final)} invoices are final.")

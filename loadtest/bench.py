@@ -1,7 +1,7 @@
 """`make bench`: events per second end to end over HTTP on a fresh embedded server, every event verified.
 
-Prints one row per batch size: rate until visible, acknowledgement latency, freshness (from the acknowledgement to the fold's
-marker), CPU and memory of the server. A run whose usage does not add up exits 1, however fast it was.
+Prints one row per batch size: rate until visible, acknowledgement latency, freshness (from the acknowledgement to the
+fold's marker), CPU and memory of the server. A run whose usage does not add up exits 1, however fast it was.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 from loadtest.server import Server
@@ -45,7 +46,7 @@ def main() -> int:
     parser.add_argument("--batches", default="100,1000", help="batch sizes, comma-separated")
     parser.add_argument("--connections", type=int, default=16)
     given = parser.parse_args()
-    _say(f"{'batch':>6} {'events':>10} {'events/s':>10} {'ack p50':>9} {'ack p99':>9} {'fresh p99':>10} {'us CPU/ev':>10} {'RSS MiB':>8}")
+    _say("batch      events   events/s   ack p50   ack p99  fresh p99  CPU us/event  RSS MiB")
     exact = True
     for size in map(int, given.batches.split(",")):
         with tempfile.TemporaryDirectory() as folder, Server(Path(folder) / "data") as server:
@@ -75,8 +76,9 @@ def bench(server: Server, size: int, events: int, connections: int) -> bool:
     watcher.join()
     sent = run.batches * size
     cpu_us = (server.cpu_ms() - cpu_ms) * 1000 // sent
-    row = [_ms(run.latencies_s, 50), _ms(run.latencies_s, 99), _ms(run.freshness_s, 99)]
-    _say(f"{size:>6} {sent:>10,} {int(sent / elapsed_s):>10,} {row[0]:>9} {row[1]:>9} {row[2]:>10} {cpu_us:>10} {server.rss_mib():>8}")
+    p50, p99, fresh = _ms(run.latencies_s, 50), _ms(run.latencies_s, 99), _ms(run.freshness_s, 99)
+    rate = int(sent / elapsed_s)
+    _say(f"{size:>5} {sent:>11,} {rate:>10,} {p50:>9} {p99:>9} {fresh:>10} {cpu_us:>13} {server.rss_mib():>8}")
     return _adds_up(server, run, metrics, now)
 
 
@@ -149,9 +151,9 @@ def _adds_up(server: Server, run: Run, metrics: list[str], now: datetime) -> boo
     for row in server.call("POST", "/v1/usage", body)["data"]:
         for model, value in row["groups"].items():
             if row["billable_metric_id"] == metrics[0]:
-                tokens[model] = tokens.get(model, 0) + int(value)
+                tokens[model] = tokens.get(model, 0) + int(Decimal(value))
             else:
-                calls += int(value)
+                calls += int(Decimal(value))
     truth: dict[str, int] = {}
     for (model, _), value in run.template.output_tokens.items():
         truth[model] = truth.get(model, 0) + value * run.batches

@@ -26,7 +26,11 @@ class Server:
         command = [sys.executable, "-m", "penstock", "up", "--http-port", str(self.port), "--data-dir", str(data_dir)]
         command += ["--bootstrap-api-key", self.key, *options]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        self._await_ready()
+        try:
+            self._await_ready()
+        except BaseException:
+            self._process.kill()
+            raise
 
     def __enter__(self) -> Server:
         return self

@@ -18,6 +18,7 @@ from penstock.kernel.ports import LogDamaged
 from penstock.kernel.problems import LogUnavailable
 from penstock.kernel.record import Kind
 from penstock.log.embedded import EmbeddedLog, LogRefused
+from penstock.log.high_water import HighWater
 
 KILOBYTE = 1_024
 
@@ -230,6 +231,29 @@ def test_a_second_process_is_refused_while_the_first_is_open(tmp_path: Path) -> 
     assert "is in use by another process" in second.stderr
     asyncio.run(log.close())
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_every_commit_is_synced_before_it_is_acknowledged(tmp_path: Path) -> None:
+    # Only a power cut would show the difference; so the setting itself is held.
+    log = EmbeddedLog.open(tmp_path / "log.db", 1)
+    assert log._file._writer.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert log._file._writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    asyncio.run(log.close())
+
+
+def test_an_append_between_a_readers_look_and_its_wait_is_not_missed() -> None:
+    class Late(HighWater):
+        def _register(
+            self, partition: int, offset: int, loop: asyncio.AbstractEventLoop
+        ) -> asyncio.Future[None] | None:
+            self.advance({partition: offset + 1})
+            return super()._register(partition, offset, loop)
+
+    async def story() -> bool:
+        async with asyncio.timeout(30):
+            return await Late([0]).passed(0, 0, 3_600_000)
+
+    assert asyncio.run(story())
 
 
 def test_the_wal_stays_bounded_and_the_file_shrinks_after_a_trim(tmp_path: Path) -> None:

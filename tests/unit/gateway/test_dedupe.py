@@ -37,11 +37,16 @@ def test_ids_older_than_the_window_are_forgotten() -> None:
     assert window.probe(ids(5, 3), bodies(3)).tolist() == [Verdict.ACCEPTED, Verdict.DUPLICATE, Verdict.DUPLICATE]
 
 
-def test_a_clock_that_steps_back_forgets_nothing() -> None:
+def test_what_is_remembered_while_the_clock_is_back_stays_as_long_as_the_rest() -> None:
     window = Window(100, 1)
-    window.remember(6, ids(6, 1), bodies(1))
-    window.remember(4, ids(4, 1), bodies(1))
-    assert window.probe(ids(4, 3), bodies(3)).tolist() == [Verdict.DUPLICATE, Verdict.ACCEPTED, Verdict.DUPLICATE]
+    for day in (6, 4, 7):
+        window.remember(day, ids(day, 1), bodies(1))
+    assert window.probe(ids(4, 4), bodies(4)).tolist() == [
+        Verdict.DUPLICATE,
+        Verdict.ACCEPTED,
+        Verdict.DUPLICATE,
+        Verdict.DUPLICATE,
+    ]
 
 
 def test_beyond_its_bound_the_oldest_ids_go_first() -> None:

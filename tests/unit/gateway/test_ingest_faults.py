@@ -90,11 +90,11 @@ def test_a_restart_remembers_the_newest_ids_of_the_log() -> None:
         async with a_gateway(log, clock) as gateway:
             await gateway.ingest("t", a_body(an_event("old")))
             clock.advance(timedelta(days=2))
-            for number in range(300):
+            for number in range(600):
                 await gateway.ingest("t", a_body(an_event(str(number))))
         async with a_gateway(log, clock) as gateway:
-            known = await gateway.ingest("t", a_body(*(an_event(str(number)) for number in range(300))))
-            assert counts(known) == (0, 300, 0, 0)
+            known = await gateway.ingest("t", a_body(*(an_event(str(number)) for number in range(600))))
+            assert counts(known) == (0, 600, 0, 0)
             conflict = await gateway.ingest("t", a_body(an_event("7", customer_id="x"), an_event("new")))
             assert counts(conflict) == (1, 0, 1, 0)
             # Beyond the gateway's window an id is the aggregator's to know.

@@ -21,7 +21,7 @@ DayOfIds = tuple[int, Identities, BodyHashes]
 
 
 async def restore(log: EventLog, window: Window, ids_max: int, since_day: int) -> None:
-    """Remember at most some `ids_max` ids of records stamped on or after `since_day`, oldest day first."""
+    """Remember about `ids_max` ids at most, reaching back no further than `since_day`, oldest day first."""
     partitions = log.identity.partitions
     found: list[DayOfIds] = []
     for partition in range(partitions):
@@ -41,7 +41,7 @@ async def _newest(log: EventLog, partition: int, ids_max: int, since_day: int) -
     while end > first and count < ids_max:
         start = max(first, end - STEP_RECORDS)
         records = await _between(log, partition, start, end)
-        steps.append([_ids_of(r) for r in records if r.kind is Kind.CHUNK and _day(r) >= since_day])
+        steps.append([_ids_of(r) for r in records if r.kind is Kind.CHUNK])
         count += sum(len(ids) for _, ids, _ in steps[-1])
         end = start if _day(records[0]) >= since_day else first
     return list(itertools.chain(*reversed(steps)))
