@@ -38,7 +38,7 @@ def test_every_file_that_the_documents_name_is_there() -> None:
     for document in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"):
         text = (ROOT / document).read_text()
         named += re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
-        named += [path for path in re.findall(r"`((?:tests|docs|examples|loadtest)/[\w/.-]+\.\w+)`", text)]
+        named += re.findall(r"`((?:tests|docs|examples|loadtest)/[\w/.-]+\.\w+)`", text)
 
     assert named
     assert [path for path in named if not (ROOT / path).exists()] == []

@@ -130,7 +130,7 @@ def test_an_array_is_cut_where_json_says(values: list[object], ascii_only: bool,
     body = json.dumps(values, ensure_ascii=ascii_only, indent=indent).encode()
     edges = element_edges(body)
     assert edges is not None
-    assert [json.loads(body[a + 1 : b]) for a, b in itertools.pairwise(edges)] == values
+    assert [json.loads(body[a + 1 : b]) for a, b in itertools.pairwise(edges.tolist())] == values
 
 
 def depth_of(value: object) -> int:

@@ -31,7 +31,7 @@ def nesting(text: bytes) -> int:
     return int(depths(text)[0].max(initial=0))
 
 
-def element_edges(body: bytes) -> list[int] | None:
+def element_edges(body: bytes) -> npt.NDArray[np.int64] | None:
     """Where the elements of the array that `body` writes are cut: element k lies between edges k and k + 1.
 
     It looks at nothing but brackets, quotes and commas; None where they are not those of an array.
@@ -45,6 +45,6 @@ def element_edges(body: bytes) -> list[int] | None:
     if body[: start + 1].strip() != b"[" or body[end:].strip() != b"]" or inside[-1] or not deep[start:end].all():
         return None
     if not body[start + 1 : end].strip():
-        return [start]
+        return np.array([start])
     commas = np.flatnonzero((np.frombuffer(body, np.uint8) == ord(",")) & ~inside & (depth == 1))
-    return [start, *commas.tolist(), end]
+    return np.concatenate([[start], commas, [end]])

@@ -62,7 +62,7 @@ def _judge_alone(body: bytes, events_max: int, cause: Exception) -> Decoded:
     events: list[UsageEvent] = []
     indexes: list[int] = []
     refusals: list[Refusal] = []
-    for index, (start, end) in enumerate(itertools.pairwise(edges)):
+    for index, (start, end) in enumerate(itertools.pairwise(edges.tolist())):
         try:
             events.append(_ONE.decode(body[start + 1 : end]))
             indexes.append(index)
