@@ -295,21 +295,21 @@ class World:
         return [span for span in out if span[2] is not None]
 
     def charges(self, start: datetime, end: datetime) -> list[Charge]:
-        """Every charge of a billing period, products in the order given. Tier counters run over the whole period."""
+        """Every charge of a billing period, in the order in which products and groups were first priced."""
         out, events = [], self.events()
-        for product_id, product in self.products.items():
-            names, metric = product.get("pricing_group_key") or [], self.metrics[product["billable_metric_id"]]
-            for _, values in sorted(usage(metric, events, start, end, "NONE", names), key=repr):
-                groups = dict(zip(names, values, strict=True))
-                mine = [e for e in events if all(text(prop(e, name)) == groups[name] for name in names)]
-                counter = ZERO
-                for a, b, price in self.spans(product_id, groups, start, end):
-                    quantity = usage(metric, mine, a, b).get((a, ()))
-                    if quantity is not None:
-                        slices = self._slices(metric, mine, a, b, price, counter)
-                        total = sum((cents for _, _, cents in slices), ZERO)
-                        out.append(Charge(product_id, groups, a, b, quantity, price, total, slices))
-                        counter += quantity
+        priced = [(r["product_id"], tuple((r.get("pricing_group_values") or {}).items())) for r in self.rates]
+        for product_id, values in dict.fromkeys(priced):
+            groups = dict(values)
+            metric = self.metrics[self.products[product_id]["billable_metric_id"]]
+            mine = [e for e in events if all(text(prop(e, name)) == groups[name] for name in groups)]
+            counter = ZERO  # of units, for tiers: it runs over the whole period, whatever happens to the price
+            for a, b, price in self.spans(product_id, groups, start, end):
+                quantity = usage(metric, mine, a, b).get((a, ()))
+                if quantity is not None:
+                    slices = self._slices(metric, mine, a, b, price, counter)
+                    total = sum((cents for _, _, cents in slices), ZERO)
+                    out.append(Charge(product_id, groups, a, b, quantity, price, total, slices))
+                    counter += quantity
         return out
 
     def _slices(

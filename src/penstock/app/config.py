@@ -27,6 +27,7 @@ class Config(msgspec.Struct, frozen=True):
     tick_interval_ms: int = 5_000
     ingest_linger_ms: int = 5
     ingest_queue_bytes_max: int = 64 * 2**20
+    fold_lag_ms_max: int = 1_000
     dedupe_ids_max: int = 2_000_000
     log_retention_hours: int = 24
     finalize_interval_ms: int = 5_000
@@ -52,6 +53,7 @@ HELP = {
     "tick_interval_ms": "milliseconds between the ticks that give an idle partition a clock",
     "ingest_linger_ms": "milliseconds for which requests wait to share a chunk",
     "ingest_queue_bytes_max": "bytes of accepted requests in memory, beyond which the answer is 429",
+    "fold_lag_ms_max": "milliseconds that usage may lag before ingest is slowed down",
     "dedupe_ids_max": "ids that the gateway's own window remembers; the aggregator's is exact over 37 days",
     "log_retention_hours": "hours that folded records stay in the log",
     "finalize_interval_ms": "milliseconds between two looks for invoices that are due",

@@ -13,6 +13,7 @@ from penstock.aggregator.metrics import Metrics
 from penstock.aggregator.store.clickhouse import ClickHouseUsageStore
 from penstock.aggregator.usage import UsageService
 from penstock.app.config import Config
+from penstock.app.pressure import FoldPressure
 from penstock.app.telemetry import Telemetry
 from penstock.catalog.sqlite import SqliteCatalog
 from penstock.contracts.clock import TestClock
@@ -52,12 +53,13 @@ class Penstock:
         self._catalogs = {name: SqliteCatalog(folder / f"{name}.db") for name in _CATALOGS}
         self.ledger = SqliteLedger(folder / "ledger.db")
         self.keys = Keys(self._catalogs["gateway"], self.clock)
-        self.gateway = Gateway(self.log, self.clock, gateway_settings(config), self._count)
         send = control_sender(self.log, self.clock, loop)
         self.metrics = Metrics(self._catalogs["aggregator"], self.clock, send)
         self.usage = UsageService(self.store, self.metrics, config.partitions)
         retention_us = config.log_retention_hours * US_PER_HOUR
         self.owners = [Owner(p, self.log, self.store, retention_us) for p in range(config.partitions)]
+        room = FoldPressure(self.owners, self.clock, config.fold_lag_ms_max).room
+        self.gateway = Gateway(self.log, self.clock, gateway_settings(config), self._count, room)
         self.rater = RaterService(self._catalogs["rater"], self.usage, self.clock)
         contracts = self._catalogs["contracts"]
         self.test_clock = TestClock(self.clock, contracts) if config.test_clock else None

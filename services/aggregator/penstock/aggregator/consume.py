@@ -67,6 +67,7 @@ class Owner:
         self._marker: Marker | None = None
         self._behind: deque[tuple[int, int]] = deque()  # append time, offset: what may be trimmed one day
         self.restores = 0
+        self.folding_since_us = 0  # when the oldest record that is being folded was appended; 0 while idle
 
     @property
     def offset(self) -> int:
@@ -139,11 +140,13 @@ class Owner:
         records = await self._log.read(self.partition, self._fold.offset + 1, READ_BYTES_MAX, wait_ms)
         if not records:
             return 0
+        self.folding_since_us = records[0].appended_at_us
         plain = next((i for i, r in enumerate(records) if r.kind is Kind.CONTROL), len(records))
         if plain:
             await asyncio.to_thread(self._fold_records, records[:plain])
         else:
             await asyncio.to_thread(self._apply_control, records[0])
+        self.folding_since_us = 0
         await self._trim(records[: plain or 1])
         return plain or 1
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -22,6 +22,14 @@ from penstock.kernel.record import US_PER_DAY, Kind
 
 # Below this many queued events a batch waits `linger_ms` for company; above, it is worth an append of its own.
 LINGER_EVENTS_MAX = 2_000
+
+
+# Waits, for a bounded time, while what stands behind the log should not be given more.
+Room = Callable[[], Awaitable[None]]
+
+
+async def room_always() -> None:
+    """Nothing behind the log asks for a pause."""
 
 
 class CoalescerSettings(msgspec.Struct, frozen=True):
@@ -44,8 +52,15 @@ class _Waiting(msgspec.Struct):
 class Coalescer:
     """`admit` before decoding, `submit` after, `run` in one task. The settings bound what it holds."""
 
-    def __init__(self, log: EventLog, window: Window, now_us: Callable[[], int], settings: CoalescerSettings) -> None:
-        self._log, self._window, self._now_us, self._settings = log, window, now_us, settings
+    def __init__(
+        self,
+        log: EventLog,
+        window: Window,
+        now_us: Callable[[], int],
+        settings: CoalescerSettings,
+        room: Room,
+    ) -> None:
+        self._log, self._window, self._now_us, self._settings, self._room = log, window, now_us, settings, room
         self._queue: deque[_Waiting] = deque()
         self._queued_events = 0
         self._held_bytes = 0
@@ -77,6 +92,7 @@ class Coalescer:
     async def run(self) -> None:
         while group := await self._take():
             try:
+                await self._room()
                 await self._settle(group)
             except Exception as exc:  # a bug in one batch: its callers hear of it, the gateway goes on
                 _refuse(group, exc)

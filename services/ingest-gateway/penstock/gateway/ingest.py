@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from penstock.gateway.answer import IngestAnswer
-from penstock.gateway.coalescer import Coalescer, CoalescerSettings
+from penstock.gateway.coalescer import Coalescer, CoalescerSettings, Room, room_always
 from penstock.gateway.decode import decode
 from penstock.gateway.dedupe import Window
 from penstock.gateway.restore import restore
@@ -47,11 +47,12 @@ class Gateway:
         clock: Clock,
         settings: GatewaySettings = GatewaySettings(),  # noqa: B008  # frozen
         counter: Counter = count_nothing,
+        room: Room = room_always,
     ) -> None:
         self.settings = settings
         self._log, self._clock, self._counter = log, clock, counter
         self._window = Window(settings.window_ids_max, settings.window_days)
-        self._coalescer = Coalescer(log, self._window, self._now_us, settings.coalescer)
+        self._coalescer = Coalescer(log, self._window, self._now_us, settings.coalescer, room)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
