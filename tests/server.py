@@ -218,7 +218,7 @@ def eventually(read: Callable[[], object], expected: object, timeout_s: float = 
     deadline = time.monotonic() + timeout_s
     while (found := read()) != expected and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert found == expected
+    assert found == expected, f"{found!r}\nis not\n{expected!r}"
 
 
 def _free_ports(count: int) -> list[int]:

@@ -14,7 +14,8 @@ import pytest
 
 from penstock.catalog import sqlite
 from penstock.catalog.memory import MemoryCatalog
-from penstock.catalog.sqlite import CatalogTooNew, SqliteCatalog
+from penstock.catalog.sqlite import SqliteCatalog
+from penstock.database.sqlite import TooNew
 from penstock.kernel.ports import Catalog, Item
 from penstock.kernel.problems import Conflict, StoreUnavailable
 
@@ -275,8 +276,8 @@ def test_the_file_is_durable_and_strict(tmp_path: Path) -> None:
     catalog = SqliteCatalog(tmp_path / "catalog.sqlite")
     pragmas = ("journal_mode", "synchronous", "foreign_keys", "user_version")
 
-    values = [catalog._connection.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas]
-    loose = catalog._connection.execute(
+    values = [catalog._file._connection.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas]
+    loose = catalog._file._connection.execute(
         "SELECT name FROM pragma_table_list WHERE type = 'table' AND schema = 'main' AND NOT strict"
     ).fetchall()
 
@@ -298,7 +299,7 @@ def test_a_file_of_an_older_version_is_migrated_and_keeps_its_items(
     for _ in range(2):  # the second opening has nothing to do
         new = SqliteCatalog(path)
         assert new.get("acme", "customer", "c1") == stored
-        assert new._connection.execute("SELECT at FROM added").fetchall() == [(7,)]
+        assert new._file._connection.execute("SELECT at FROM added").fetchall() == [(7,)]
         new.close()
 
 
@@ -312,28 +313,28 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkey
 
     catalog = SqliteCatalog(path)
 
-    assert catalog._connection.execute("SELECT name FROM sqlite_schema WHERE name = 'half'").fetchall() == []
+    assert catalog._file._connection.execute("SELECT name FROM sqlite_schema WHERE name = 'half'").fetchall() == []
     catalog.close()
 
 
 def test_a_file_of_a_newer_version_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "catalog.sqlite"
     catalog = SqliteCatalog(path)
-    catalog._connection.execute("PRAGMA user_version = 99")
+    catalog._file._connection.execute("PRAGMA user_version = 99")
     catalog.close()
 
-    with pytest.raises(CatalogTooNew, match=r"catalog\.sqlite has catalog version 99"):
+    with pytest.raises(TooNew, match=r"catalog\.sqlite has catalog version 99"):
         SqliteCatalog(path)
 
 
 def test_a_disk_that_refuses_is_a_problem_and_nothing_is_half_written(tmp_path: Path) -> None:
     catalog = SqliteCatalog(tmp_path / "catalog.sqlite")
     [stored] = catalog.put([an_item()], NOON)
-    catalog._connection.execute("PRAGMA query_only = ON")
+    catalog._file._connection.execute("PRAGMA query_only = ON")
 
     with pytest.raises(StoreUnavailable, match="catalog"):
         catalog.put([an_item("c2")], NOON)
 
-    catalog._connection.execute("PRAGMA query_only = OFF")
+    catalog._file._connection.execute("PRAGMA query_only = OFF")
     assert catalog.list("acme", "customer") == [stored]
     catalog.close()

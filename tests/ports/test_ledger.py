@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from penstock.contracts.store.memory import MemoryLedger
-from penstock.contracts.store.migrations import LedgerTooNew
 from penstock.contracts.store.sqlite import SqliteLedger
+from penstock.database.sqlite import TooNew
 from penstock.kernel.entry import Entry, Transaction
 from penstock.kernel.money import USD, Amount, Unit
 from penstock.kernel.ports import Ledger
@@ -168,7 +168,7 @@ def test_sqlite_refuses_a_file_of_a_later_version(tmp_path: Path) -> None:
     other.execute("PRAGMA user_version = 99")
     other.close()
 
-    with pytest.raises(LedgerTooNew, match="version 99"):
+    with pytest.raises(TooNew, match="version 99"):
         SqliteLedger(path)
 
 

@@ -212,7 +212,7 @@ def test_stored_events_come_back_as_they_were(store: UsageStore) -> None:
 
 
 def test_ids_come_back_by_generation_up_to_the_marker(store: UsageStore) -> None:
-    events, ids = some_events(1, 4)
+    _, ids = some_events(1, 4)
     _, later = some_events(2, 2)
     old = StoredIds(19_000, later.identities, later.bodies, later.offsets - 2, later.indices)
     for part in (ids, ids, later, old):

@@ -13,7 +13,7 @@ import msgspec
 
 from penstock.app.config import HELP, PREFIX, Config, from_environment
 from penstock.app.runtime import run
-from penstock.kernel.problems import Problem
+from penstock.kernel.problems import Problem, Refused
 
 USAGE_ERROR, REFUSED = 2, 1
 
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=config.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         run(config, _say)
-    except (Problem, OSError, RuntimeError) as exc:
+    except (Problem, Refused, OSError) as exc:
         _say(f"penstock: {exc}")
         return REFUSED
     return 0

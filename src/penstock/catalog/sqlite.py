@@ -6,27 +6,17 @@ One connection behind a lock serves all worker threads; a put is one transaction
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import msgspec
 
+from penstock.database.sqlite import SqliteFile
 from penstock.kernel.ports import Item
-from penstock.kernel.problems import Conflict, StoreUnavailable
+from penstock.kernel.problems import Conflict
 from penstock.kernel.window import from_us, to_us
-
-BUSY_TIMEOUT_MS = 5_000
-# FULL: a commit has reached the disk before it returns.
-_PRAGMAS = (
-    f"busy_timeout = {BUSY_TIMEOUT_MS}",
-    "journal_mode = WAL",
-    "synchronous = FULL",
-    "foreign_keys = ON",
-)
 
 # Script n leads from version n to n + 1. A script that was ever released is never edited: append another.
 MIGRATIONS = (
@@ -69,26 +59,14 @@ _READ = """
 _LATEST = "revision.revision = item.revision"
 
 
-class CatalogTooNew(Exception):
-    """The file was written by a later Penstock, whose tables this one does not know."""
-
-
 class SqliteCatalog:
     """A `Catalog` in the file `path`, whose folder must exist."""
 
     def __init__(self, path: Path) -> None:
-        self._lock = Lock()
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        try:
-            for pragma in _PRAGMAS:
-                self._connection.execute(f"PRAGMA {pragma}")
-            _migrate(self._connection, path)
-        except BaseException:
-            self._connection.close()
-            raise
+        self._file = SqliteFile(path, "catalog", MIGRATIONS)
 
     def put(self, items: Sequence[Item], recorded_at: datetime) -> list[Item]:
-        with self._use() as connection:
+        with self._file.use() as connection:
             connection.execute("BEGIN IMMEDIATE")
             return [_put(connection, item, to_us(recorded_at)) for item in items]
 
@@ -111,37 +89,18 @@ class SqliteCatalog:
         if parent is not None:
             where["item.parent = ?"] = parent
         query = f"{_READ} WHERE {_LATEST} AND {' AND '.join(where)} ORDER BY sequence LIMIT ?"
-        with self._use() as connection:
+        with self._file.use() as connection:
             rows = connection.execute(query, (*where.values(), -1 if limit is None else limit)).fetchall()
         return [_item(row) for row in rows]
 
     def close(self) -> None:
         """Let go of the file. Idempotent."""
-        with self._lock:
-            self._connection.close()
+        self._file.close()
 
     def _one(self, query: str, *values: str | int) -> Item | None:
-        with self._use() as connection:
+        with self._file.use() as connection:
             row = connection.execute(f"{query} LIMIT 1", values).fetchone()
         return None if row is None else _item(row)
-
-    @contextmanager
-    def _use(self) -> Iterator[sqlite3.Connection]:
-        """The connection, for this thread alone; what was begun is committed at the end, or undone by an error."""
-        with self._lock:
-            try:
-                with self._connection:
-                    yield self._connection
-            except sqlite3.OperationalError as exc:
-                raise StoreUnavailable(f"the catalog did not answer: {exc}") from exc
-
-
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > len(MIGRATIONS):
-        raise CatalogTooNew(f"{path} has catalog version {version}; this Penstock knows {len(MIGRATIONS)} and below")
-    for number, script in enumerate(MIGRATIONS[version:], version + 1):
-        connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT")
 
 
 def _put(connection: sqlite3.Connection, item: Item, recorded_at_us: int) -> Item:

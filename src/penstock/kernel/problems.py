@@ -14,6 +14,7 @@
     └── StoreUnavailable 503    a store did not answer
 
 A bug is an assert, never one of these. They are encoded once, at the edge (`penstock.web.problem`).
+`Refused` stands apart: a start that would do harm is refused by name, and the process ends.
 """
 
 from __future__ import annotations
@@ -75,3 +76,7 @@ class LogUnavailable(Problem):
 
 class StoreUnavailable(Problem):
     status, type, title = 503, "store-unavailable", "Store unavailable"
+
+
+class Refused(Exception):
+    """What a process was started on is not what it may work on: another log, a newer file, a folder in use."""

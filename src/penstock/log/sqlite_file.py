@@ -21,7 +21,7 @@ import msgspec
 
 from penstock.kernel.identity import HASH_KEY_BYTES
 from penstock.kernel.ports import LogDamaged, LogTrimmed
-from penstock.kernel.problems import LogUnavailable
+from penstock.kernel.problems import LogUnavailable, Refused
 from penstock.kernel.record import Kind, LogIdentity, LogRecord
 
 FORMAT = 1
@@ -47,7 +47,7 @@ _SELECT = (
 )
 
 
-class LogRefused(Exception):
+class LogRefused(Refused):
     """This file must not be opened so: another process writes it, or it is another log than the caller thinks."""
 
 

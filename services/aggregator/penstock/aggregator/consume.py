@@ -21,7 +21,7 @@ from penstock.kernel.event import GENERATIONS_KEPT
 from penstock.kernel.idset import IdSet
 from penstock.kernel.meter import Metric
 from penstock.kernel.ports import EventLog, Flush, UsageStore
-from penstock.kernel.problems import Problem
+from penstock.kernel.problems import Problem, Refused
 from penstock.kernel.record import Kind, LogIdentity, LogRecord, Marker
 from penstock.kernel.stored import StoredEvents, StoredIds
 from penstock.kernel.window import BASE_WINDOW_US
@@ -35,7 +35,7 @@ MARKER_EVERY_US = 1_000_000  # of log clock: a quiet partition's marker need not
 logger = logging.getLogger(__name__)
 
 
-class WrongLog(Exception):
+class WrongLog(Refused):
     """The usage store was folded from another log than this one. Refused: its offsets would lie."""
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from pathlib import Path
-
 # Script n leads from version n to n + 1. Amounts are exact text: SQLite's numbers are 64-bit or floats.
 MIGRATIONS = (
     """
@@ -39,16 +36,3 @@ MIGRATIONS = (
         BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
     """,
 )
-
-
-class LedgerTooNew(Exception):
-    """The file was written by a later Penstock, whose tables this one does not know."""
-
-
-def migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Bring the file to the newest version, each step all or none."""
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > len(MIGRATIONS):
-        raise LedgerTooNew(f"{path} has ledger version {version}; this Penstock knows {len(MIGRATIONS)} and below")
-    for number, script in enumerate(MIGRATIONS[version:], version + 1):
-        connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT")

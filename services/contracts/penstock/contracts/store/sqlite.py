@@ -7,30 +7,20 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from decimal import Decimal
 from itertools import groupby
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
-from penstock.contracts.store.migrations import migrate
+from penstock.contracts.store.migrations import MIGRATIONS
 from penstock.contracts.store.rules import assert_balanced, is_known
+from penstock.database.sqlite import SqliteFile
 from penstock.kernel.entry import Entry, Transaction
 from penstock.kernel.money import Amount, Unit
-from penstock.kernel.problems import StoreUnavailable
 from penstock.kernel.quantity import ZERO, exact, to_text
 from penstock.kernel.window import from_us, to_us
 
-BUSY_TIMEOUT_MS = 5_000
-# FULL: a commit has reached the disk before it returns.
-_PRAGMAS = (
-    f"busy_timeout = {BUSY_TIMEOUT_MS}",
-    "journal_mode = WAL",
-    "synchronous = FULL",
-    "foreign_keys = ON",
-)
 _READ = """
     SELECT sequence, id, tenant, pool, kind, effective_at_us, reference,
            account, value, unit_id, unit_name, unit_decimals
@@ -42,21 +32,13 @@ class SqliteLedger:
     """A `Ledger` in the file `path`, whose folder must exist."""
 
     def __init__(self, path: Path) -> None:
-        self._lock = Lock()
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        try:
-            for pragma in _PRAGMAS:
-                self._connection.execute(f"PRAGMA {pragma}")
-            migrate(self._connection, path)
-        except BaseException:
-            self._connection.close()
-            raise
+        self._file = SqliteFile(path, "ledger", MIGRATIONS)
 
     def post(self, transactions: Sequence[Transaction]) -> int:
         assert_balanced(transactions)
         if not transactions:
             return 0
-        with self._use() as connection:
+        with self._file.use() as connection:
             connection.execute("BEGIN IMMEDIATE")
             return sum(_append(connection, transaction) for transaction in transactions)
 
@@ -66,7 +48,7 @@ class SqliteLedger:
             "SELECT account, value FROM ledger_transaction JOIN ledger_entry USING (sequence)"
             " WHERE tenant = ? AND pool = ?"
         )
-        with self._use() as connection:
+        with self._file.use() as connection:
             rows = connection.execute(query, (tenant, pool)).fetchall()
         sums: defaultdict[str, Decimal] = defaultdict(lambda: ZERO)
         for account, value in rows:
@@ -74,23 +56,12 @@ class SqliteLedger:
         return dict(sums)
 
     def transactions(self, tenant: str, pool: str) -> list[Transaction]:
-        with self._use() as connection:
+        with self._file.use() as connection:
             return _read(connection, "tenant = ? AND pool = ?", tenant, pool)
 
     def close(self) -> None:
         """Let go of the file. Idempotent."""
-        with self._lock:
-            self._connection.close()
-
-    @contextmanager
-    def _use(self) -> Iterator[sqlite3.Connection]:
-        """The connection, for this thread alone; what was begun is committed at the end, or undone by an error."""
-        with self._lock:
-            try:
-                with self._connection:
-                    yield self._connection
-            except sqlite3.OperationalError as exc:
-                raise StoreUnavailable(f"the ledger did not answer: {exc}") from exc
+        self._file.close()
 
 
 def _append(connection: sqlite3.Connection, transaction: Transaction) -> bool:
