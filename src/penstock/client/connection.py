@@ -56,6 +56,8 @@ class Connection:
         """Raise `NotAcknowledged` where there is no whole answer; the server may have done what it was asked."""
         headers = self._headers if body is None else self._headers | {"Content-Type": "application/json"}
         try:
+            if self._http.sock is None:
+                self._http.connect()
             # A server may answer and hang up before it has read a body that it does not want.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 self._http.request(method, self._path + path, body, headers)

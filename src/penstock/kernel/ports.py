@@ -250,8 +250,8 @@ class Rating(Protocol):
         """The id of the card named by id or alias. Raise `NotFound` where there is none."""
         ...
 
-    def product_tags(self, tenant: str, product_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
-        """The tags of each product. Raise `NotFound` naming the first that does not exist."""
+    def product_names(self, tenant: str, product_ids: Sequence[str]) -> dict[str, str]:
+        """The name of each product. Raise `NotFound` naming the first that does not exist."""
         ...
 
 

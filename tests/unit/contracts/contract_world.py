@@ -80,11 +80,11 @@ class FakeRating:
             return "card-1"
         raise NotFound(f"no rate card {id or alias!r}")
 
-    def product_tags(self, tenant: str, product_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    def product_names(self, tenant: str, product_ids: Sequence[str]) -> dict[str, str]:
         for id in product_ids:
             if id not in self.tags:
                 raise NotFound(f"no product {id!r}")
-        return {id: self.tags[id] for id in product_ids}
+        return {id: f"Product {id}" for id in product_ids}
 
     def charges(self, terms: ContractTerms, period: Span, cuts: frozenset[datetime]) -> ChargeSet:
         self.seen.append(terms)

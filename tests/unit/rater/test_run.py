@@ -180,12 +180,12 @@ def test_another_tenants_definitions_are_not_there() -> None:
         with pytest.raises(NotFound):
             service.rate_card_id("tenant-2", id, alias)
     with pytest.raises(NotFound):
-        service.product_tags("tenant-2", ["tokens"])
+        service.product_names("tenant-2", ["tokens"])
 
 
-def test_product_tags_name_the_first_product_that_does_not_exist() -> None:
+def test_product_names_name_the_first_product_that_does_not_exist() -> None:
     service = a_service(FakeUsage(), [a_product(tags=("llm", "beta"))])
 
-    assert service.product_tags("tenant-1", ["tokens"]) == {"tokens": ("llm", "beta")}
+    assert service.product_names("tenant-1", ["tokens"]) == {"tokens": "Tokens"}
     with pytest.raises(NotFound, match="no product nothing"):
-        service.product_tags("tenant-1", ["tokens", "nothing", "neither"])
+        service.product_names("tenant-1", ["tokens", "nothing", "neither"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -107,6 +107,12 @@ class Contract(msgspec.Struct, frozen=True):
         """Whether both would bill the same usage: one card of one customer, and dates that meet."""
         same = self.customer_id == other.customer_id and self.rate_card_id == other.rate_card_id
         return same and self.span.clip(other.span) is not None
+
+
+def with_product_names(contract: Contract, names: Mapping[str, str]) -> Contract:
+    """The contract with the name that each balance's product had when it was sold."""
+    balances = (msgspec.structs.replace(b, product_name=names[b.product_id]) for b in contract.balances)
+    return msgspec.structs.replace(contract, balances=tuple(balances))
 
 
 def products_named(contract: Contract) -> Iterator[tuple[str, str]]:

@@ -47,6 +47,7 @@ class Balance(msgspec.Struct, frozen=True):
     description: str | None = None
     product_ids: tuple[str, ...] = ()
     product_tags: tuple[str, ...] = ()
+    product_name: str = ""
     unit: Unit = USD
 
     @property

@@ -19,7 +19,7 @@ Extras = Mapping[str, Mapping[str, Any]]
 
 
 def balance_view(balance: Balance, contract: Contract, extras: Extras) -> dict[str, Any]:
-    """A commit or a credit. Its product is named by its id: the rater owns the name."""
+    """A commit or a credit; its product by the name under which it was sold."""
     prepaid = balance.kind is BalanceKind.PREPAID
     items = [
         {
@@ -37,7 +37,7 @@ def balance_view(balance: Balance, contract: Contract, extras: Extras) -> dict[s
         "description": balance.description,
         "created_at": balance.created_at,
         "created_by": contract.created_by,
-        "product": {"id": balance.product_id, "name": balance.name or balance.product_id},
+        "product": {"id": balance.product_id, "name": balance.product_name},
         "contract": {"id": contract.id},
         "priority": balance.priority,
         "rate_type": "LIST_RATE",

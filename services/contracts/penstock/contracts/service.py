@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import msgspec
 
-from penstock.contracts.agreement import Agreed, Contract, products_named
+from penstock.contracts.agreement import Agreed, Contract, products_named, with_product_names
 from penstock.contracts.balance import Balance, Segment
 from penstock.contracts.booking import manual
 from penstock.contracts.clock import TestClock
@@ -66,9 +66,11 @@ class Contracts:
     def create(self, tenant: str, contract: Contract, allow_overlap: bool) -> None:
         """Store and grant. Raise `NotFound` for an unknown product, `Conflict` for a known uniqueness key or where
         usage would be billed twice: nothing is stored then."""
+        names: dict[str, str] = {}
         for field, product_id in products_named(contract):
             with naming(field):
-                self._rating.product_tags(tenant, [product_id])
+                names |= self._rating.product_names(tenant, [product_id])
+        contract = with_product_names(contract, names)
         with self._locks.of(tenant, contract.customer_id):
             if not allow_overlap:
                 self._refuse_overlap(tenant, contract)

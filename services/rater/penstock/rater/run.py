@@ -69,9 +69,9 @@ class RaterService:
             raise NotFound(f"there is no rate card with the alias {alias}", field="rate_card_alias")
         return card.id
 
-    def product_tags(self, tenant: str, product_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
-        """The tags of each product. Raise `NotFound` naming the first that does not exist."""
-        return {product_id: self._shelf.product(tenant, product_id).tags for product_id in product_ids}
+    def product_names(self, tenant: str, product_ids: Sequence[str]) -> dict[str, str]:
+        """The name of each product. Raise `NotFound` naming the first that does not exist."""
+        return {product_id: self._shelf.product(tenant, product_id).name for product_id in product_ids}
 
     def _resolved(self, terms: ContractTerms, period: Span) -> tuple[tuple[PriceInterval, ...], list[Product]]:
         rates = [shelved.rate for shelved in self._shelf.rates(terms.tenant, terms.rate_card_id)]
