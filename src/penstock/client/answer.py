@@ -31,7 +31,7 @@ class Receipt(msgspec.Struct, frozen=True):
 
 
 class EventVerdict(msgspec.Struct, frozen=True):
-    """An event that was not accepted: `duplicate`, `conflict` (same id, another body: the first stays) or `rejected`."""
+    """An event that was not accepted: `duplicate`, `conflict` (same id, another body; the first stays), `rejected`."""
 
     index: int
     verdict: str

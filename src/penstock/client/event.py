@@ -31,6 +31,7 @@ class Envelope(msgspec.Struct, gc=False):
 
 
 _ENVELOPE = msgspec.json.Decoder(Envelope)
+_VALUE = msgspec.json.Decoder(msgspec.Raw)
 
 
 def encode_event(fields: Mapping[str, Any], new_id: str, now: datetime) -> tuple[str, bytes]:
@@ -47,15 +48,19 @@ def encode_event(fields: Mapping[str, Any], new_id: str, now: datetime) -> tuple
     try:
         _refuse_non_finite(event.get("properties"))
         text = _ENCODER.encode(event)
-        return _ENVELOPE.decode(text).transaction_id, check_size(text)
+        return _ENVELOPE.decode(text).transaction_id, text
     except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as exc:
         raise BadEvent(f"not an event: {exc}") from exc
 
 
-def check_size(text: bytes) -> bytes:
-    """`text` again. Raise `BadEvent` for one that no server takes."""
+def check_text(text: bytes) -> bytes:
+    """`text` again. Raise `BadEvent` for what is not one JSON value, or larger than any event that a server takes."""
     if len(text) > EVENT_BYTES_MAX:
         raise BadEvent(f"the event has {len(text)} bytes, at most {EVENT_BYTES_MAX} are taken")
+    try:
+        _VALUE.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise BadEvent(f"not JSON: {exc}") from exc
     return text
 
 

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import NamedTuple
+
+import msgspec
 
 MAGIC = b"PNSPOOL1"
 HEADER = struct.Struct("<II")
 _LENGTH = struct.Struct("<I")
 
 
-class Scan(NamedTuple):
+class Scan(msgspec.Struct, frozen=True):
     """The whole records at the head of a segment: how many, and where they end. `skipped_end`: where the skipped do."""
 
     count: int
@@ -28,7 +29,7 @@ def pack(payload: bytes) -> bytes:
 
 
 def scan(segment: bytes | memoryview, skip: int = 0) -> Scan:
-    """Read whole records up to the first that is torn or damaged. A segment without its magic holds none, and ends at 0.
+    """Read whole records up to the first that is torn or damaged. Without its magic a segment has none, and ends at 0.
 
     `skip` is how many records at its head are of no interest.
     """

@@ -14,8 +14,8 @@ import logging
 import os
 import struct
 import zlib
-from io import BufferedReader
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -25,6 +25,8 @@ from penstock.client.event import EVENT_BYTES_MAX
 from penstock.client.store import Syncing
 
 BYTES_MAX_AT_LEAST = 8 * EVENT_BYTES_MAX
+SEGMENT_BYTES_MAX = 16 * 1024 * 1024
+READ_AHEAD_BYTES = 256 * 1024
 _ACKNOWLEDGED = struct.Struct("<QQI")
 
 logger = logging.getLogger(__name__)
@@ -53,7 +55,7 @@ class Spool:
             raise ValueError(f"a spool needs at least {BYTES_MAX_AT_LEAST} bytes")
         self._folder, self._bytes_max = folder, bytes_max
         # A quarter: what is answered but shares a segment with what is not takes room until the segment is done.
-        self._segment_bytes_max = bytes_max // 4
+        self._segment_bytes_max = min(SEGMENT_BYTES_MAX, bytes_max // 4)
         with contextlib.ExitStack() as undo:
             self._lock_file = _lock(folder)
             undo.callback(os.close, self._lock_file)
@@ -63,7 +65,7 @@ class Spool:
             undo.pop_all()
         self.recovered = self._segments[-1].below if self._segments else 0
         self._read_below = 0
-        self._reader: tuple[_Segment, BufferedReader] | None = None
+        self._reader: tuple[_Segment, BinaryIO] | None = None
         self._writing: int | None = None  # the file of the last segment, where it is this life's
         self._bytes = sum(segment.end for segment in self._segments)
 
@@ -73,11 +75,10 @@ class Spool:
         paths = sorted(path for path in self._folder.iterdir() if path.name.isdecimal())
         next_number = max([number, *(int(path.name) for path in paths)]) + 1
         segments: list[_Segment] = []
-        first, read_from = 0, 0
+        first, read_from = 0, len(records.MAGIC)
         for path in paths:
             skip = answered if int(path.name) == number else 0
-            found = _scan(path, skip, is_last=path == paths[-1])
-            if int(path.name) < number or found.count <= skip:
+            if int(path.name) < number or (found := _scan(path, skip, is_last=path == paths[-1])).count == skip:
                 path.unlink()
                 continue
             if not segments:
@@ -152,7 +153,7 @@ class Spool:
             self._read_below += 1
         return taken
 
-    def _reader_at(self, number: int) -> BufferedReader | None:
+    def _reader_at(self, number: int) -> BinaryIO | None:
         """The file that stands at event `number`, or None where there is no such event yet."""
         if self._reader is not None:
             segment, reader = self._reader
@@ -163,7 +164,7 @@ class Spool:
             return None
         if self._reader is not None:
             self._reader[1].close()
-        reader = segment_of.path.open("rb")
+        reader = segment_of.path.open("rb", READ_AHEAD_BYTES)
         reader.seek(self._read_from if segment_of.first <= 0 else len(records.MAGIC))
         self._reader = (segment_of, reader)
         return reader
@@ -198,3 +199,63 @@ class Spool:
                 segment.path.unlink()
         os.close(self._acknowledged_file)
         os.close(self._lock_file)
+
+
+def _lock(folder: Path) -> int:
+    folder.mkdir(parents=True, exist_ok=True)
+    _sync_folder(folder.parent)
+    file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
+        os.close(file)
+        raise SpoolLocked(f"another client has the spool {folder}") from exc
+    return file
+
+
+def _scan(path: Path, answered: int, *, is_last: bool) -> records.Scan:
+    """What the segment holds; a torn tail of the last one is cut off. Raise `SpoolDamaged` for what no kill can do."""
+    segment = path.read_bytes()
+    found = records.scan(memoryview(segment), answered)
+    is_torn = found.end < len(segment)
+    # What was answered had been made durable first, so that it cannot be in a torn tail.
+    if (is_torn and not is_last) or found.count < answered:
+        raise SpoolDamaged(f"{path} is damaged at byte {found.end}: move it away to go on without its events")
+    if is_torn:
+        logger.warning("%s: cut a torn record of %d bytes", path, len(segment) - found.end)
+    if is_last:
+        with path.open("r+b") as file:
+            file.truncate(found.end)
+            os.fsync(file.fileno())  # whole or not: the life that wrote it may have ended before its fsync
+    return found
+
+
+def _read_acknowledged(file: int) -> tuple[int, int]:
+    """Segment number and records of it that are answered; nothing is known where the file is new or torn."""
+    data = os.pread(file, _ACKNOWLEDGED.size, 0)
+    if len(data) == _ACKNOWLEDGED.size:
+        number, count, checksum = _ACKNOWLEDGED.unpack(data)
+        if checksum == zlib.crc32(data[:16]):
+            return number, count
+    return 0, 0
+
+
+def _write_acknowledged(file: int, number: int, count: int) -> None:
+    """Without fsync: losing it only means that some events are sent again."""
+    head = _ACKNOWLEDGED.pack(number, count, 0)[:16]
+    os.pwrite(file, _ACKNOWLEDGED.pack(number, count, zlib.crc32(head)), 0)
+
+
+def _sync_folder(folder: Path) -> None:
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def _sync_and_close(file: int) -> None:
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

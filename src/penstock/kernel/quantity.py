@@ -53,10 +53,10 @@ def parse_quantity(text: str) -> Decimal:
 
     Raise `OutOfRange` for more than 26 digits before or 12 after the point, `ValueError` for what is no JSON number.
     """
-    if len(text) > NUMBER_TEXT_MAX:
-        raise OutOfRange(f"a number of {len(text)} characters is out of range")
     if NUMBER.fullmatch(text) is None:
         raise ValueError("not a number")
+    if len(text) > NUMBER_TEXT_MAX:
+        raise OutOfRange(f"a number of {len(text)} characters is out of range")
     try:
         return bounded(Decimal(text))
     except decimal.InvalidOperation as exc:  # an exponent beyond what a decimal can carry at all
