@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -30,8 +31,12 @@ def to_json(value: object) -> bytes:
     return _JSON.encode(value)
 
 
+@functools.cache
 def yesterday() -> datetime:
-    """Midnight UTC at which yesterday began: young enough to be accepted, old enough to be wholly past."""
+    """Midnight UTC at which yesterday began: young enough to be accepted, old enough to be wholly past.
+
+    Asked once, so that a run through midnight does not change its mind.
+    """
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return today - timedelta(days=1)
 

@@ -115,12 +115,14 @@ async def _stop(
 
 
 async def _every(interval_s: int | float, chore: Callable[[], object]) -> None:
-    """Do a chore again and again, in a worker thread. A passing error waits for the next time."""
+    """Do a chore again and again, in a worker thread. Whatever fails is told and waits for the next time."""
     while True:
         try:
             await asyncio.to_thread(chore)
         except Problem as exc:
-            logger.warning("%s: %s", getattr(chore, "__name__", "chore"), exc)
+            logger.warning("%s: %s", chore.__qualname__, exc)
+        except Exception:
+            logger.exception("%s failed", chore.__qualname__)
         await asyncio.sleep(interval_s)
 
 

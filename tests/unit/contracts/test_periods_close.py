@@ -175,7 +175,8 @@ def test_the_earlier_of_two_open_periods_draws_first(world: World) -> None:
 
 def test_a_final_invoice_books_draws_overage_and_nothing_else(world: World) -> None:
     customer = world.customer()
-    world.contract(customer, commits=[a_commit(5_000, *YEAR)], credits=[a_commit(700, *YEAR)])
+    bought = a_commit(5_000, *YEAR, invoice_schedule={"do_not_invoice": True})  # so what is free goes first
+    world.contract(customer, commits=[bought], credits=[a_commit(700, *YEAR)])
     world.rating.use(customer, "api", day(5), 1_200)
     world.clock.time = day(2, 2)
     world.service.finalize_due()

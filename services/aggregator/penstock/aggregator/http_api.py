@@ -94,6 +94,8 @@ class AggregatorApi:
         if wanted is None:
             wanted = [shapes.WantedMetric(d.metric.id) for _, d in self._metrics.list(request.tenant)]
         customers = body.customer_ids if body.customer_ids is not None else self._matched_customers(request.tenant)
+        for metric in wanted:
+            self._metric(request.tenant, metric.id)
         rows: list[Any] = []
         for metric in wanted:
             for customer in customers:

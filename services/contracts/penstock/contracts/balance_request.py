@@ -82,7 +82,7 @@ def read_balance(raw: msgspec.Raw, at: str, kind: BalanceKind, created_at: datet
         product_id=body.product_id,
         segments=_segments(body, at, term),
         created_at=created_at,
-        free=kind is BalanceKind.CREDIT,
+        free=kind is BalanceKind.CREDIT or body.invoice_schedule is None,  # a commit that is not invoiced was a gift
         contract_id=term.contract_id,
         priority=None if body.priority is None else number(body.priority, join(at, "priority")),
         name=body.name,

@@ -24,8 +24,6 @@ from penstock.rater.rate_card import resolve, service_span
 from penstock.rater.shelf import Shelf
 from penstock.rater.unpriced import Unpriced, unpriced
 
-# How often queries are asked again until all answers are as of the same vector.
-
 
 class RaterService:
     """The `Rating` port."""
