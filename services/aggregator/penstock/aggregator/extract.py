@@ -7,6 +7,7 @@ invalid UTF-8 or a number beyond 26 digits before or 12 after the point (DESIGN.
 
 from __future__ import annotations
 
+import contextlib
 import decimal
 import functools
 from collections.abc import Sequence
@@ -23,7 +24,6 @@ from penstock.kernel.problems import OutOfRange
 from penstock.kernel.quantity import INTEGER_DIGITS_MAX, parse_quantity, to_text
 
 _INTEGER_LIMIT = 10**INTEGER_DIGITS_MAX
-_INT64_MAX = 2**63 - 1
 
 
 class _OutOfRangeMark:
@@ -34,13 +34,33 @@ _OUT = _OutOfRangeMark()
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, decimal.InvalidOperation, RecursionError)
 
 
+class _Column:
+    """One property of every event, with what is worth knowing of it once: its types, and its int64s where all fit."""
+
+    def __init__(self, values: list[Any]) -> None:
+        self.values = values
+        self.kinds = set(map(type, values))
+        self.integers: npt.NDArray[np.int64] | None = None
+        if self.kinds == {int}:
+            # An integer that does not fit in 64 bits is for the exact path.
+            with contextlib.suppress(OverflowError):
+                self.integers = np.array(values, np.int64)
+
+    def mark_out_of_range(self, bad: npt.NDArray[np.bool_]) -> None:
+        if self.integers is not None or not self.kinds & {int, _OutOfRangeMark}:
+            return
+        for i, value in enumerate(self.values):
+            if value is _OUT or (type(value) is int and abs(value) >= _INTEGER_LIMIT):
+                bad[i] = True
+
+
 class Properties:
     """Some properties of some events, by name: None where absent or null, else text, number, boolean or container.
 
     `bad` marks the events whose read properties cannot be trusted.
     """
 
-    def __init__(self, columns: dict[str, list[Any]], bad: npt.NDArray[np.bool_]) -> None:
+    def __init__(self, columns: dict[str, _Column], bad: npt.NDArray[np.bool_]) -> None:
         self._columns = columns
         self._texts: dict[str, list[GroupValue]] = {}
         self.bad = bad
@@ -48,9 +68,9 @@ class Properties:
     def texts(self, name: str) -> list[GroupValue]:
         """The property as a group value: a string's text, a number's canonical decimal, a boolean's JSON word."""
         if name not in self._texts:
-            values = self._columns[name]
-            plain = set(map(type, values)) <= {str, type(None)}
-            self._texts[name] = values if plain else [_as_text(v) for v in values]
+            column = self._columns[name]
+            plain = column.kinds <= {str, type(None)}
+            self._texts[name] = column.values if plain else [_as_text(v) for v in column.values]
         return self._texts[name]
 
     def numbers(self, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
@@ -58,27 +78,27 @@ class Properties:
 
         A decimal string is a number; other text, a boolean or a container is none.
         """
-        values = self._columns[name]
-        if set(map(type, values)) == {int} and _fit_int64(values):
-            return np.array(values, np.int64), np.ones(len(values), bool)
-        numbers = [_as_number(v) for v in values]
-        out = np.empty(len(values), object)
+        column = self._columns[name]
+        if column.integers is not None:
+            return column.integers, np.ones(len(column.integers), bool)
+        numbers = [_as_number(v) for v in column.values]
+        out = np.empty(len(numbers), object)
         out[:] = numbers
         return out, np.array([type(n) in (int, Decimal) for n in numbers], bool)
 
     def mark_bad_numbers(self, name: str) -> None:
         """Mark the events in which the property, read as a number, is a decimal string out of range."""
-        values = self._columns[name]
-        if str in set(map(type, values)):
-            self.bad |= np.array([type(v) is str and _parse(v) is _OUT for v in values], bool)
+        column = self._columns[name]
+        if str in column.kinds:
+            self.bad |= np.array([type(v) is str and _parse(v) is _OUT for v in column.values], bool)
 
 
 def read_properties(properties: Sequence[bytes], names: tuple[str, ...]) -> Properties:
     """Read the named properties of every event. Never raises for what an event holds: see `Properties.bad`."""
     rows, bad = _decode(properties, names)
-    columns = {name: list(map(attrgetter(f"p{i}"), rows)) for i, name in enumerate(names)}
-    for values in columns.values():
-        _mark_out_of_range(values, bad)
+    columns = {name: _Column(list(map(attrgetter(f"p{i}"), rows))) for i, name in enumerate(names)}
+    for column in columns.values():
+        column.mark_out_of_range(bad)
     return Properties(columns, bad)
 
 
@@ -117,19 +137,6 @@ def _decode(properties: Sequence[bytes], names: tuple[str, ...]) -> tuple[list[A
             rows.append(shape())
             bad[i] = True
     return rows, bad
-
-
-def _mark_out_of_range(values: list[Any], bad: npt.NDArray[np.bool_]) -> None:
-    kinds = set(map(type, values))
-    if _OutOfRangeMark not in kinds and (int not in kinds or (kinds == {int} and _fit_int64(values))):
-        return
-    for i, value in enumerate(values):
-        if value is _OUT or (type(value) is int and abs(value) >= _INTEGER_LIMIT):
-            bad[i] = True
-
-
-def _fit_int64(values: list[int]) -> bool:
-    return not values or (max(values) <= _INT64_MAX and min(values) >= -_INT64_MAX)
 
 
 @functools.lru_cache(maxsize=65_536)
