@@ -14,7 +14,7 @@ RUNTIME := $(VENV)/.runtime
 COMPLETE := $(VENV)/.complete
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo up test test-fast lint bench clean
+.PHONY: help venv demo up test test-fast lint bench proto clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,8 +36,11 @@ lint: $(COMPLETE) ## ruff, mypy --strict, import-linter
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo
 
-bench: $(RUNTIME) ## load the pipeline over HTTP and print how fast it is
-	@$(BIN)/python -m loadtest.bench $(ARGS)
+bench: $(RUNTIME) ## load a fresh server over every protocol, verify it, print how fast it is
+	@$(BIN)/python -m loadtest bench $(ARGS)
+
+proto: $(COMPLETE) ## make src/penstock/wire again from proto/
+	@$(BIN)/python proto/generate.py
 
 venv: $(COMPLETE) ## install everything into .venv
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -22,9 +23,9 @@ class Server:
 
     def __init__(self, data_dir: Path, *options: str) -> None:
         self.key = secrets.token_hex(16)
-        self.port = _free_port()
+        self.port, self.grpc_port = _free_ports(2)
         command = [sys.executable, "-m", "penstock", "up", "--http-port", str(self.port), "--data-dir", str(data_dir)]
-        command += ["--bootstrap-api-key", self.key, *options]
+        command += ["--grpc-port", str(self.grpc_port), "--bootstrap-api-key", self.key, *options]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         try:
             self._await_ready()
@@ -84,8 +85,10 @@ class Server:
         raise RuntimeError(f"the server was not ready within {READY_WITHIN_S} s")
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago, all different."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]

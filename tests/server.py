@@ -136,6 +136,11 @@ class PenstockServer:
             return False  # not listening yet
 
     @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def output_file(self) -> Path:
         return self.data_dir.with_name(self.data_dir.name + ".output")
 

@@ -38,6 +38,7 @@ EXACT_FILES = (
     "penstock/contracts/",
 )
 ADAPTERS = ("src/penstock/log/", "src/penstock/catalog/", "src/penstock/database/", "/store/", "src/penstock/app/")
+GENERATED = ("/penstock/wire/",)
 DRIVERS = ("aiokafka", "chdb", "clickhouse_connect", "granian", "psycopg", "sqlite3")
 OPTIONAL_DRIVERS = ("aiokafka", "psycopg")  # an install without them must still start
 STORE_JSON = re.compile(r"JSONExtract|JSON_VALUE|JSON_QUERY|simpleJSON|visitParam", re.IGNORECASE)
@@ -65,7 +66,7 @@ Complaints = Iterator[str]
 
 def is_too_long(source: Source) -> Complaints:
     lines = source.text.count("\n")
-    if lines > FILE_LINES_MAX and not source.within(("/penstock/wire/",)):
+    if lines > FILE_LINES_MAX and not source.within(GENERATED):
         yield f"has {lines} lines, {FILE_LINES_MAX} is the limit"
 
 
@@ -107,6 +108,8 @@ def reads_the_environment(source: Source) -> Complaints:
 
 
 def is_unfinished(source: Source) -> Complaints:
+    if source.within(GENERATED):
+        return
     for number, line in enumerate(source.text.splitlines(), 1):
         for word in UNFINISHED.findall(line):
             yield f"line {number}: {word}"
@@ -220,7 +223,10 @@ RULES: dict[Rule, tuple[list[tuple[str, str]], list[tuple[str, str]]]] = {
     ),
     is_unfinished: (
         [(SHELL, "# TODO: later"), (SHELL, "raise NotImplementedError"), (SHELL, "a = 1  # XXX"), (SHELL, "'FIXME'")],
-        [(SHELL, "TODOS = ['all done']")],
+        [
+            (SHELL, "TODOS = ['all done']"),
+            ("/src/penstock/wire/usage_pb2_grpc.py", "raise NotImplementedError('Method not implemented!')"),
+        ],
     ),
     swallows_errors: (
         [

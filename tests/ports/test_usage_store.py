@@ -19,7 +19,7 @@ from penstock.kernel.identity import hash_bodies, identify
 from penstock.kernel.meter import Aggregation
 from penstock.kernel.ports import Flush, UsageStore
 from penstock.kernel.record import Marker
-from penstock.kernel.stored import StoredEvents, StoredIds
+from penstock.kernel.stored import Dropped, DroppedIds, LogPlace, StoredEvents, StoredIds, Trace
 from penstock.kernel.window import BASE_WINDOW_US, Span, from_us, to_us
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -74,7 +74,7 @@ def some_events(offset: int, count: int, outcome: Outcome = Outcome.COUNTED) -> 
     )
     offsets, indices = np.full(count, offset, np.int64), np.arange(count, dtype=np.int64)
     events = StoredEvents.of_chunk(chunk, 0, offsets, indices, np.full(count, outcome, np.uint8))
-    return events, StoredIds(20_000, identities, bodies, offsets, indices)
+    return events, StoredIds(20_000, identities, bodies, offsets, indices, times)
 
 
 def test_an_empty_store_has_no_marker(store: UsageStore) -> None:
@@ -214,7 +214,7 @@ def test_stored_events_come_back_as_they_were(store: UsageStore) -> None:
 def test_ids_come_back_by_generation_up_to_the_marker(store: UsageStore) -> None:
     _, ids = some_events(1, 4)
     _, later = some_events(2, 2)
-    old = StoredIds(19_000, later.identities, later.bodies, later.offsets - 2, later.indices)
+    old = StoredIds(19_000, later.identities, later.bodies, later.offsets - 2, later.indices, later.times_us)
     for part in (ids, ids, later, old):
         store.flush(a_flush(a_marker(2), ids=(part,)))
 
@@ -223,6 +223,64 @@ def test_ids_come_back_by_generation_up_to_the_marker(store: UsageStore) -> None
     assert day == 20_000
     back = sorted(map(tuple, np.column_stack([identities, bodies]).tolist()))
     assert back == sorted(map(tuple, np.column_stack([ids.identities, ids.bodies]).tolist()))
+
+
+def some_dropped(ids: StoredIds, offset: int, *outcomes: Outcome) -> DroppedIds:
+    """Copies of the first of `ids`, in a record at `offset`."""
+    count = len(outcomes)
+    places = (np.full(count, offset, np.int64), np.arange(count, dtype=np.int64))
+    judged = np.array(outcomes, np.uint8)
+    return DroppedIds(20_001, ids.identities[:count], judged, *places, ids.times_us[:count])
+
+
+def test_an_id_is_traced_to_where_it_was_kept_and_dropped_as_of_an_offset(store: UsageStore) -> None:
+    events, ids = some_events(3, 4)
+    copies = some_dropped(ids, 5, Outcome.DUPLICATE, Outcome.CONFLICT)
+    again = some_dropped(ids, 8, Outcome.DUPLICATE)
+    for _ in range(2):  # a flush that is written twice is counted once
+        store.flush(a_flush(a_marker(8), events=(events,), ids=(ids,), dropped=(copies, again)))
+
+    def traces(through: int, partition: int = 0) -> dict[bytes, Trace]:
+        return {trace.identity: trace for trace in store.traces(partition, ids.identities[:3], through)}
+
+    first, second, third = (ids.identities[row].tobytes() for row in range(3))
+    kept = [LogPlace(0, 3, row, NOON_US + row * 60_000_000, 20_000) for row in range(3)]
+    newest = [LogPlace(0, 8, 0, NOON_US, 20_001), LogPlace(0, 5, 1, NOON_US + 60_000_000, 20_001)]
+    assert traces(8) == {
+        first: Trace(first, (kept[0],), (Dropped(Outcome.DUPLICATE, 2, newest[0]),)),
+        second: Trace(second, (kept[1],), (Dropped(Outcome.CONFLICT, 1, newest[1]),)),
+        third: Trace(third, (kept[2],), ()),
+    }
+    assert traces(4) == {each: Trace(each, (kept[row],), ()) for row, each in enumerate([first, second, third])}
+    assert traces(2) == traces(8, partition=1) == {}
+
+
+def test_an_id_that_was_never_kept_is_traced_to_where_it_was_late(store: UsageStore) -> None:
+    _, ids = some_events(3, 1)
+    store.flush(a_flush(a_marker(3), dropped=(some_dropped(ids, 3, Outcome.LATE),)))
+
+    [trace] = store.traces(0, ids.identities, 3)
+
+    late = Dropped(Outcome.LATE, 1, LogPlace(0, 3, 0, NOON_US, 20_001))
+    assert trace == Trace(ids.identities[0].tobytes(), (), (late,))
+    assert store.traces(0, ids.identities[:0], 3) == []
+
+
+def test_stored_events_are_found_by_their_places_quarantined_ones_too(store: UsageStore) -> None:
+    counted, _ = some_events(3, 4)
+    quarantined, _ = some_events(5, 2, Outcome.QUARANTINED)
+    for _ in range(2):
+        store.flush(a_flush(a_marker(5), events=(counted, quarantined)))
+
+    def ids_at(tenant: str, *places: tuple[int, int, int]) -> list[str]:
+        found = store.events_at(tenant, [LogPlace(0, offset, row, us, 20_000) for offset, row, us in places])
+        return sorted(found.ids())
+
+    third, last = (3, 2, NOON_US + 120_000_000), (5, 1, NOON_US + 60_000_000)
+    assert ids_at("acme", third, last) == ["tx-3-2", "tx-5-1"]
+    assert ids_at("other", third, last) == ids_at("acme") == ids_at("acme", (9, 0, NOON_US)) == []
+    [row] = store.events_at("acme", [LogPlace(0, *last[:2], last[2], 20_000)]).table.to_pylist()
+    assert (row["outcome"], row["properties"], row["customer"]) == (Outcome.QUARANTINED, b'{"n":1}', "cust")
 
 
 def test_controls_come_back_in_log_order_up_to_the_marker(store: UsageStore) -> None:

@@ -1,9 +1,8 @@
-"""The command line: `penstock up` runs the whole pipeline in this process."""
+"""The command line: `penstock up` runs the whole pipeline in this process, `penstock send` sends it events."""
 
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -12,25 +11,32 @@ from typing import Any
 import msgspec
 
 from penstock.app.config import HELP, PREFIX, Config, from_environment
+from penstock.app.keys_command import add_keys_command, keys
+from penstock.app.logs import configure
 from penstock.app.runtime import run
+from penstock.app.send import add_send_command, send
 from penstock.kernel.problems import Problem, Refused
 
 USAGE_ERROR, REFUSED = 2, 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Return the exit code: 0 after a clean stop, 1 for what was refused by name, 2 for a wrong setting."""
+    """Return the exit code: 0 after a clean stop, 1 for what was refused by name, 2 for a wrong setting or option."""
     parser = _parser()
     given = parser.parse_args(arguments)
     if given.command is None:
         parser.print_help()
         return USAGE_ERROR
+    if given.command == "send":
+        return send(given)
+    if given.command == "keys":
+        return keys(given)
     try:
         config = from_environment(vars(given))
     except ValueError as exc:
         _say(f"penstock: {exc}")
         return USAGE_ERROR
-    logging.basicConfig(level=config.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    configure(config.log_level, config.log_format)
     try:
         run(config, _say)
     except (Problem, Refused, OSError) as exc:
@@ -60,6 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     for field in msgspec.structs.fields(Config):
         _add_option(up, field.name, field.default)
+    add_send_command(commands)
+    add_keys_command(commands)
     return parser
 
 

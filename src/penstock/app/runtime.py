@@ -20,12 +20,15 @@ from granian.log import LogLevels
 from granian.server.embed import Server
 
 from penstock.app.config import Config
+from penstock.app.logs import tell_loop_error
+from penstock.app.open_files import connections_max, raise_open_files_limit
 from penstock.app.server import HttpApp
+from penstock.app.tls import grpc_credentials, http_options
 from penstock.app.wiring import Penstock
+from penstock.gateway.grpc_server import GrpcServer, GrpcSettings
 from penstock.kernel.problems import Problem
 from penstock.web.route import Request, Response, Route, Router, Scope
 
-DRAIN_STEP_WAIT_MS = 0
 PENDING_INTERVAL_S = 5
 
 logger = logging.getLogger(__name__)
@@ -33,14 +36,17 @@ logger = logging.getLogger(__name__)
 
 def run(config: Config, announce: Callable[[str], None]) -> None:
     """Run until SIGTERM or SIGINT. `announce` gets the lines that a person at the terminal should read."""
+    raise_open_files_limit()
     uvloop.run(_serve(config, announce))
 
 
 async def _serve(config: Config, announce: Callable[[str], None]) -> None:
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(tell_loop_error)
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    tls, grpc_tls = http_options(config), grpc_credentials(config)  # refused before a file is opened
     parts = await asyncio.to_thread(Penstock, config, loop)
     made = await asyncio.to_thread(parts.keys.bootstrap, config.bootstrap_api_key)
     if made is not None:
@@ -56,27 +62,36 @@ async def _serve(config: Config, announce: Callable[[str], None]) -> None:
     ]
     ready = asyncio.Event()
     router = Router([*parts.routes(), *_own_routes(parts, ready)])
-    app = HttpApp(parts.gateway, router, parts.keys.authenticate, parts.telemetry)
-    server = _server(config, app)
+    app = HttpApp(parts.gateway, router, parts.keys.authenticate, parts.telemetry, config.body_timeout_ms)
+    server = _server(config, app, tls)
     serving = asyncio.create_task(server.serve())
+    grpc = GrpcServer(parts.gateway, parts.keys.authenticate, GrpcSettings(drain_ms_max=config.grpc_drain_ms_max))
+    grpc_port = await grpc.start(config.host, config.grpc_port, grpc_tls)
     ready.set()
-    announce(f"Penstock is ready on http://{config.host}:{config.http_port} (data in {config.data_dir})")
+    scheme = "http" if config.tls_cert is None else "https"
+    announce(
+        f"Penstock is ready on {scheme}://{config.host}:{config.http_port} and for gRPC on port {grpc_port}"
+        f" (data in {config.data_dir})"
+    )
     await _until_stopped(stopping, [*folding, serving])
     ready.clear()
     announce("draining")
+    await grpc.drain()
     await _stop(parts, server, serving, folding, chores, app)
     announce("stopped")
 
 
-def _server(config: Config, app: HttpApp) -> Any:
+def _server(config: Config, app: HttpApp, tls: dict[str, Any]) -> Any:
     return Server(
         app,
+        **tls,
         address=config.host,
         port=config.http_port,
         interface=Interfaces.RSGI,
         websockets=False,
         log_level=LogLevels.error,
         backlog=1024,
+        backpressure=connections_max(),  # despite its name these are connections, idle ones too
         http1_settings=HTTP1Settings(max_buffer_size=1024 * 1024, header_read_timeout=10_000),
     )
 
@@ -102,14 +117,13 @@ async def _stop(
     server.signal_handler_interrupt()
     await serving
     app.close()
-    for task in [*chores, *folding]:
+    for owner in parts.owners:
+        owner.stop()
+    await asyncio.gather(*folding)
+    for task in chores:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-    for owner in parts.owners:
-        await owner.restore()  # a cancelled step may have left half a fold in memory
-        while await owner.step(DRAIN_STEP_WAIT_MS):
-            pass
     await parts.log.close()
     await asyncio.to_thread(parts.close)
 
@@ -136,9 +150,7 @@ def _own_routes(parts: Penstock, ready: asyncio.Event) -> list[Route]:
         return Response({"status": "ok" if ready.is_set() else "not ready"}, 200 if ready.is_set() else 503)
 
     def metrics(_request: Request) -> object:
-        for owner in parts.owners:
-            parts.telemetry.folded.labels(str(owner.partition)).set(owner.offset)
-            parts.telemetry.restores.labels(str(owner.partition)).set(owner.restores)
+        parts.observe()
         return Response(parts.telemetry.exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
     def pipeline(_request: Request) -> object:

@@ -6,28 +6,28 @@ Nothing is decided here: read the body within its limit, find who asks, call, en
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl
 
 import msgspec
 
+from penstock.app.body import BodyReader
+from penstock.app.call import Call
+from penstock.app.logs import request_id_of
 from penstock.app.telemetry import Telemetry
 from penstock.gateway.http_api import ingest_http
 from penstock.gateway.ingest import Gateway
-from penstock.kernel.problems import Forbidden, NotFound, Problem, TooLarge
+from penstock.kernel.problems import Forbidden, NotFound, Problem
 from penstock.web.problem import problem_response
 from penstock.web.route import Principal, Request, Response, Router, Scope
 
-BODY_BYTES_MAX = 32 * 2**20
 WORKER_THREADS = 8
 INGEST_PATH = "/v1/ingest"
 NOBODY = Principal("", "", frozenset())
 
-logger = logging.getLogger(__name__)
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -44,7 +44,9 @@ class HttpApp:
         router: Router,
         authenticate: Callable[[str | None], Principal],
         telemetry: Telemetry,
+        body_timeout_ms: int,
     ) -> None:
+        self._bodies = BodyReader(gateway.budget, gateway.settings.request_bytes_max, body_timeout_ms)
         self._gateway = gateway
         self._router = router
         self._authenticate = authenticate
@@ -55,51 +57,51 @@ class HttpApp:
         if scope.proto != "http":
             protocol.close(404)
             return
-        owner = "gateway"
+        call = Call(scope.method, request_id_of(scope.headers.get("x-request-id")), time.perf_counter())
         try:
             if scope.path == INGEST_PATH and scope.method == "POST":
-                response = await self._ingest(scope, protocol)
+                response = await self._ingest(scope, protocol, call)
             else:
-                owner, response = await self._route(scope, protocol)
-        except Problem as exc:
-            response = problem_response(exc)
-        except Exception:
-            logger.exception("%s %s failed", scope.method, scope.path)
-            response = problem_response(Problem("an internal error; the server's log has its cause"))
-        self._telemetry.requests.labels(owner, str(response.status)).inc()
-        body = response.body if isinstance(response.body, bytes) else _ENCODER.encode(response.body)
-        headers = [("content-type", response.content_type), *response.headers]
+                response = await self._route(scope, protocol, call)
+            body = response.body if isinstance(response.body, bytes) else _ENCODER.encode(response.body)
+        except Exception as exc:
+            response = problem_response(call.problem_of(exc))
+            body = response.body
+        headers = [("content-type", response.content_type), ("x-request-id", call.request_id), *response.headers]
         protocol.response_bytes(response.status, headers, body)
+        self._telemetry.served(call.owner, response.status, time.perf_counter() - call.started_s)
+        call.tell(response.status)
 
-    async def _ingest(self, scope: Any, protocol: Any) -> Response:
-        started = time.perf_counter()
+    async def _ingest(self, scope: Any, protocol: Any, call: Call) -> Response:
+        call.path, call.is_quiet = INGEST_PATH, True
         principal = self._authenticate(scope.headers.get("authorization"))
+        call.tenant = principal.tenant
         _demand(principal, Scope.INGEST)
-        body = await _body(scope, protocol)
-        response = await ingest_http(self._gateway, principal, body, scope.headers.get("content-type"))
-        self._telemetry.ingest_s.observe(time.perf_counter() - started)
-        return response
+        content_type, encoding = scope.headers.get("content-type"), scope.headers.get("content-encoding")
+        body = await self._bodies.read(scope, protocol)
+        return await ingest_http(self._gateway, principal, body, content_type, encoding)
 
-    async def _route(self, scope: Any, protocol: Any) -> tuple[str, Response]:
+    async def _route(self, scope: Any, protocol: Any, call: Call) -> Response:
         found = self._router.find(scope.method, scope.path)
         if found is None:
             if self._router.knows(scope.path):
                 raise MethodNotAllowed(f"{scope.path} does not answer {scope.method}")
             raise NotFound(f"no route {scope.path}")
         route, path = found
+        call.path, call.owner, call.is_quiet = route.path, route.owner, route.scope is Scope.OPEN
         principal = NOBODY
         if route.scope is not Scope.OPEN:
             principal = self._authenticate(scope.headers.get("authorization"))
+            call.tenant = principal.tenant
             _demand(principal, route.scope)
-        body = await _body(scope, protocol)
+        body = await self._bodies.read(scope, protocol)
         query = dict(parse_qsl(scope.query_string, keep_blank_values=True))
-        request = Request(principal, {name: unquote(value) for name, value in path.items()}, query, body)
-        loop = asyncio.get_running_loop()
-        try:
-            answer = await loop.run_in_executor(self._threads, route.handler, request)
-        except Problem as exc:
-            return route.owner, problem_response(exc)
-        return route.owner, answer if isinstance(answer, Response) else Response(answer)
+        request = Request(principal, path, query, body)  # the path came decoded
+        if route.scope is Scope.OPEN:
+            answer = call.answer(route, request)  # health is told even while every worker thread is busy
+        else:
+            answer = await asyncio.get_running_loop().run_in_executor(self._threads, call.answer, route, request)
+        return answer if isinstance(answer, Response) else Response(answer)
 
     def close(self) -> None:
         """Wait for the handlers under way."""
@@ -109,20 +111,3 @@ class HttpApp:
 def _demand(principal: Principal, scope: Scope) -> None:
     if not principal.may(scope):
         raise Forbidden(f"this API key lacks the scope {scope.value}")
-
-
-async def _body(scope: Any, protocol: Any) -> bytes:
-    """The request's body; refused before it is read where it says that it is too large, else as soon as it is."""
-    length = scope.headers.get("content-length")
-    if length is not None:
-        if not length.isdecimal() or int(length) > BODY_BYTES_MAX:
-            raise TooLarge(f"a body may have {BODY_BYTES_MAX} bytes")
-        whole: bytes = await protocol()
-        return whole
-    parts, size = [], 0
-    async for part in protocol:
-        size += len(part)
-        if size > BODY_BYTES_MAX:
-            raise TooLarge(f"a body may have {BODY_BYTES_MAX} bytes")
-        parts.append(part)
-    return b"".join(parts)

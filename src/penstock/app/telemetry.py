@@ -1,48 +1,137 @@
-"""Every metric of Penstock, with its unit and meaning, in one place (prometheus-client)."""
+"""Every metric of Penstock, with its unit and meaning, in one place; docs/metrics.md is the same as a table."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
+from typing import Any
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from penstock.gateway.answer import IngestAnswer
+from penstock.gateway.watch import kind_of
+from penstock.kernel.event import Verdict
+
 _LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_CHUNK_BYTES = tuple(4**power for power in range(4, 12))  # 256 bytes to 4 MiB
+_CHUNK_EVENTS = (1, 10, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
+_REQUESTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
+# A label per tenant up to here, then one for all others: who pays for a metric is who stores its series.
+TENANTS_MAX = 1_000
+OTHER_TENANTS = "(other)"
 
 
 class Telemetry:
-    """The metrics of one process, in a registry of its own."""
+    """The metrics of one process, in a registry of its own. It is the gateway's `Watch`."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.events = Counter(
-            "penstock_ingest_events",
-            "Events by what the gateway answered: accepted, duplicate, conflict or rejected",
-            ["tenant", "verdict"],
-            registry=self.registry,
+        self._tenants: set[str] = set()
+        self._series: dict[Hashable, Any] = {}
+        self._requests()
+        self._ingest()
+        self._pipeline()
+
+    def _requests(self) -> None:
+        self.requests = self._counter(
+            "penstock_http_requests", "HTTP requests by owner of the route and status", "owner", "status"
         )
-        self.ingest_s = Histogram(
-            "penstock_ingest_request_seconds",
-            "Seconds from a whole ingest request to its answer, which means durable",
-            buckets=_LATENCY_S,
-            registry=self.registry,
-        )
-        self.requests = Counter(
-            "penstock_http_requests",
-            "HTTP requests by owner of the route and status",
-            ["owner", "status"],
-            registry=self.registry,
-        )
-        self.folded = Gauge(
-            "penstock_fold_offset", "Last offset folded and flushed", ["partition"], registry=self.registry
-        )
-        self.restores = Gauge(
-            "penstock_fold_restores",
-            "Times the partition's owner has read its state from the store",
-            ["partition"],
-            registry=self.registry,
+        self.request_s = self._histogram(
+            "penstock_http_request_seconds", "From the head of an HTTP request to its answer", _LATENCY_S, "owner"
         )
 
-    def count(self, tenant: str, verdict: str, events: int) -> None:
-        """The gateway's hook: `events` of `tenant` were answered `verdict`."""
-        self.events.labels(tenant, verdict).inc(events)
+    def _ingest(self) -> None:
+        self.events = self._counter(
+            "penstock_ingest_events", "Events by what the gateway answered, over every protocol", "tenant", "verdict"
+        )
+        self.rejections = self._counter(
+            "penstock_ingest_rejections", "Rejected events by the kind of reason", "tenant", "reason"
+        )
+        self.ingest_bytes = self._counter(
+            "penstock_ingest_bytes", "Bytes of answered request bodies, unpacked, over every protocol", "tenant"
+        )
+        self.acknowledgement_s = self._histogram(
+            "penstock_ingest_acknowledgement_seconds", "From a decoded request to its events being durable", _LATENCY_S
+        )
+        self.chunk_bytes = self._histogram(
+            "penstock_ingest_chunk_bytes", "Size of a chunk in the log, compressed", _CHUNK_BYTES
+        )
+        self.batch_events = self._histogram(
+            "penstock_ingest_batch_events", "Accepted events that one batch appended at once", _CHUNK_EVENTS
+        )
+        self.batch_requests = self._histogram(
+            "penstock_ingest_batch_requests", "Requests that shared one batch", _REQUESTS
+        )
+        self.queue_bytes = self._gauge(
+            "penstock_ingest_queue_bytes", "Bytes of request bodies that arrive, wait or are being appended"
+        )
+
+    def _pipeline(self) -> None:
+        self.append_s = self._histogram(
+            "penstock_log_append_seconds", "From an append to its record being durable", _LATENCY_S, "kind"
+        )
+        self.append_failures = self._counter(
+            "penstock_log_append_failures", "Appends whose outcome is not known", "kind"
+        )
+        self.folded = self._gauge("penstock_fold_offset", "Last offset folded and flushed", "partition")
+        self.lag_records = self._gauge(
+            "penstock_fold_lag_records", "Records that this process appended and that are not folded yet", "partition"
+        )
+        self.lag_s = self._gauge(
+            "penstock_fold_lag_seconds", "Age of the oldest record that is being folded, 0 while none is", "partition"
+        )
+        self.restores = self._gauge(
+            "penstock_fold_restores", "Times the partition's owner has read its state from the store", "partition"
+        )
+
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        return Counter(name, meaning, labels, registry=self.registry)
+
+    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
+        return Gauge(name, meaning, labels, registry=self.registry)
+
+    def _histogram(self, name: str, meaning: str, buckets: Sequence[float], *labels: str) -> Histogram:
+        return Histogram(name, meaning, labels, buckets=buckets, registry=self.registry)
+
+    def served(self, owner: str, status: int, seconds: float) -> None:
+        """An HTTP request was answered."""
+        counter, histogram = self._once(
+            (owner, status), lambda: (self.requests.labels(owner, str(status)), self.request_s.labels(owner))
+        )
+        counter.inc()
+        histogram.observe(seconds)
+
+    def answered(self, tenant: str, answer: IngestAnswer, body_bytes: int, seconds: float) -> None:
+        label = self.tenant_label(tenant)
+        for verdict, events in answer.counts().items():
+            if events:
+                self._once((label, verdict), partial(self.events.labels, label, verdict.name.lower())).inc(events)
+        self._once(label, partial(self.ingest_bytes.labels, label)).inc(body_bytes)
+        self.acknowledgement_s.observe(seconds)
+        if answer.rejected:
+            for event in answer.events:
+                if event.verdict is Verdict.REJECTED:
+                    self.rejections.labels(label, kind_of(event.reason).value).inc()
+
+    def appended(self, requests: int, events: int, chunk_bytes: Sequence[int]) -> None:
+        self.batch_requests.observe(requests)
+        self.batch_events.observe(events)
+        for size in chunk_bytes:
+            self.chunk_bytes.observe(size)
+
+    def _once(self, key: Hashable, labelled: Callable[[], Any]) -> Any:
+        """The series of a metric, looked up once: finding it by its labels costs more than counting."""
+        if key not in self._series:
+            self._series[key] = labelled()
+        return self._series[key]
+
+    def tenant_label(self, tenant: str) -> str:
+        """The tenant, or one word for all tenants beyond the first `TENANTS_MAX`."""
+        if tenant not in self._tenants:
+            if len(self._tenants) >= TENANTS_MAX:
+                return OTHER_TENANTS
+            self._tenants.add(tenant)
+        return tenant
 
     def exposition(self) -> bytes:
         """The text that Prometheus scrapes."""

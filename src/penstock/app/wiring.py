@@ -11,8 +11,11 @@ from penstock.aggregator.consume import Owner
 from penstock.aggregator.http_api import AggregatorApi
 from penstock.aggregator.metrics import Metrics
 from penstock.aggregator.store.clickhouse import ClickHouseUsageStore
+from penstock.aggregator.transactions import Transactions
+from penstock.aggregator.transactions_api import TransactionsApi
 from penstock.aggregator.usage import UsageService
 from penstock.app.config import Config
+from penstock.app.measured_log import MeasuredLog
 from penstock.app.pressure import FoldPressure
 from penstock.app.telemetry import Telemetry
 from penstock.catalog.sqlite import SqliteCatalog
@@ -23,10 +26,12 @@ from penstock.gateway.coalescer import CoalescerSettings
 from penstock.gateway.http_api import KeysApi
 from penstock.gateway.ingest import Gateway, GatewaySettings
 from penstock.gateway.keys import Keys
+from penstock.gateway.rate_limit import RateLimits
+from penstock.ids.shelf import Shelf
 from penstock.kernel.clock import SystemClock
 from penstock.kernel.control import Control, encode_control
-from penstock.kernel.event import Verdict
 from penstock.kernel.ports import Clock, EventLog
+from penstock.kernel.problems import LogUnavailable
 from penstock.kernel.record import Kind, Vector
 from penstock.kernel.window import to_us
 from penstock.log.embedded import EmbeddedLog
@@ -35,7 +40,7 @@ from penstock.rater.run import RaterService
 from penstock.web.route import Route
 
 CONTROL_TIMEOUT_S = 30
-US_PER_HOUR = 3_600_000_000
+US_PER_S, US_PER_HOUR = 1_000_000, 3_600_000_000
 
 
 class Penstock:
@@ -55,11 +60,17 @@ class Penstock:
         self.keys = Keys(self._catalogs["gateway"], self.clock)
         send = control_sender(self.log, self.clock, loop)
         self.metrics = Metrics(self._catalogs["aggregator"], self.clock, send)
+        self.transactions = Transactions(self.store, self.metrics, self.log.identity)
         self.usage = UsageService(self.store, self.metrics, config.partitions)
         retention_us = config.log_retention_hours * US_PER_HOUR
-        self.owners = [Owner(p, self.log, self.store, retention_us) for p in range(config.partitions)]
+        self._shelves = [
+            Shelf(folder / "ids" / str(p), p, self.log.identity.log_id, config.memory_ids_max // config.partitions)
+            for p in range(config.partitions)
+        ]
+        self.owners = [Owner(s.partition, self.log, self.store, retention_us, s) for s in self._shelves]
         room = FoldPressure(self.owners, self.clock, config.fold_lag_ms_max).room
-        self.gateway = Gateway(self.log, self.clock, gateway_settings(config), self._count, room)
+        self.measured_log = MeasuredLog(self.log, self.telemetry)
+        self.gateway = Gateway(self.measured_log, self.clock, gateway_settings(config), self.telemetry, room)
         self.rater = RaterService(self._catalogs["rater"], self.usage, self.clock)
         contracts = self._catalogs["contracts"]
         self.test_clock = TestClock(self.clock, contracts) if config.test_clock else None
@@ -73,15 +84,28 @@ class Penstock:
         return [
             *KeysApi(self.keys).routes(),
             *aggregator.routes(),
+            *TransactionsApi(self.transactions, self.contracts.customers, self.gateway.memory).routes(),
             *rater_routes(self._catalogs["rater"], self.usage, self.clock),
             *self.contracts.routes(),
         ]
 
-    def _count(self, tenant: str, verdict: Verdict, events: int) -> None:
-        self.telemetry.count(tenant, verdict.name.lower(), events)
+    def observe(self) -> None:
+        """Bring the gauges up to date; called for every scrape."""
+        telemetry, now_us = self.telemetry, to_us(self.clock.now())
+        telemetry.queue_bytes.set(self.gateway.budget.held_bytes)
+        for owner in self.owners:
+            label, since_us = str(owner.partition), owner.folding_since_us
+            telemetry.folded.labels(label).set(owner.offset)
+            telemetry.restores.labels(label).set(owner.restores)
+            telemetry.lag_records.labels(label).set(
+                max(0, self.measured_log.newest.get(owner.partition, -1) - owner.offset)
+            )
+            telemetry.lag_s.labels(label).set(max(0, now_us - since_us) / US_PER_S if since_us else 0)
 
     def close(self) -> None:
         """Let go of files, after everything has stopped; the log closes last and by itself."""
+        for shelf in self._shelves:
+            shelf.close()
         self.store.close()
         self.ledger.close()
         for catalog in self._catalogs.values():
@@ -93,11 +117,17 @@ _CATALOGS = ("gateway", "aggregator", "rater", "contracts")
 
 def gateway_settings(config: Config) -> GatewaySettings:
     return GatewaySettings(
+        request_bytes_max=config.request_bytes_max,
+        request_events_max=config.request_events_max,
+        arrow_events_max=config.arrow_events_max,
         window_ids_max=config.dedupe_ids_max,
         tick_interval_ms=config.tick_interval_ms,
         coalescer=CoalescerSettings(
-            linger_ms=config.ingest_linger_ms, queue_bytes_max=config.ingest_queue_bytes_max
+            linger_ms=config.ingest_linger_ms,
+            queue_bytes_max=config.ingest_queue_bytes_max,
+            properties_bytes_max=config.event_properties_bytes_max,
         ),
+        tenant=RateLimits(config.tenant_events_per_s_max, config.tenant_bytes_per_s_max),
     )
 
 
@@ -111,7 +141,10 @@ def control_sender(log: EventLog, clock: Clock, loop: asyncio.AbstractEventLoop)
 
     def send(control: Control) -> Vector:
         sending = to_all(encode_control(control), to_us(clock.now()))
-        return asyncio.run_coroutine_threadsafe(sending, loop).result(CONTROL_TIMEOUT_S)
+        try:
+            return asyncio.run_coroutine_threadsafe(sending, loop).result(CONTROL_TIMEOUT_S)
+        except TimeoutError as exc:
+            raise LogUnavailable(f"no acknowledgement in {CONTROL_TIMEOUT_S} s", retry_after_s=5) from exc
 
     return send
 

@@ -51,16 +51,41 @@ class Chunk:
         transaction_ids: Sequence[str],
         properties: Sequence[bytes],
     ) -> Chunk:
+        return cls.of_columns(
+            identities=identities,
+            body_hashes=body_hashes,
+            tenants=pa.array(tenants, pa.string()).dictionary_encode(),
+            customers=pa.array(customers, pa.string()).dictionary_encode(),
+            event_types=pa.array(event_types, pa.string()).dictionary_encode(),
+            times_us=times_us,
+            transaction_ids=pa.array(transaction_ids, pa.string()),
+            properties=pa.array(properties, pa.binary()),
+        )
+
+    @classmethod
+    def of_columns(
+        cls,
+        *,
+        identities: Identities,
+        body_hashes: BodyHashes,
+        tenants: pa.DictionaryArray,
+        customers: pa.DictionaryArray,
+        event_types: pa.DictionaryArray,
+        times_us: npt.NDArray[np.int64],
+        transaction_ids: pa.StringArray,
+        properties: pa.BinaryArray,
+    ) -> Chunk:
+        """`build` for a caller that has Arrow columns; the texts of a dictionary are distinct."""
         raw = pa.py_buffer(np.ascontiguousarray(identities))
         columns = [
             pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(tenants), [None, raw]),
             pa.array(body_hashes),
-            pa.array(tenants, pa.string()).dictionary_encode(),
-            pa.array(customers, pa.string()).dictionary_encode(),
-            pa.array(event_types, pa.string()).dictionary_encode(),
+            tenants,
+            customers,
+            event_types,
             pa.array(times_us).cast(pa.timestamp("us", tz="UTC")),
-            pa.array(transaction_ids, pa.string()),
-            pa.array(properties, pa.binary()),
+            transaction_ids,
+            properties,
         ]
         return cls(pa.RecordBatch.from_arrays(columns, schema=SCHEMA))
 

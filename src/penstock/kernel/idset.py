@@ -1,140 +1,57 @@
 """The set of identities that a partition has seen: exact, vectorised, in day generations.
 
-A batch is looked up with a handful of array operations and no Python statement per id. New ids go into an
-open-addressing table (`_Table`); a full table becomes a sorted run (`_Run`), and small runs of a day are merged, so
-that a look-up meets few of them. A generation is dropped whole, when the caller says so: between two records, never
-at a flush (DESIGN.md section 4). Equality is all 128 bits; 64 of them place an id.
+A batch is looked up with a handful of array operations a run and no Python statement per id. New ids go into an open
+table; a full one becomes a sorted run, and runs of a day are merged, so that a look-up meets few of them. What is more
+than memory should hold is handed over to whoever keeps runs in files, and comes back as runs like any other. A
+generation is dropped when the caller says so: between two records, never at a flush (DESIGN.md section 4). Equality is
+all 128 bits; fewer only place an id.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import numpy as np
 import numpy.typing as npt
 
 from penstock.kernel.event import Verdict
 from penstock.kernel.identity import BodyHashes, Identities
+from penstock.kernel.idrun import Asked, IdRun, Places, Run, Words, newest_to_merge, rows_of
+from penstock.kernel.idtable import Table
 
 Verdicts = npt.NDArray[np.uint8]
-Found = npt.NDArray[np.bool_]
 
 TABLE_IDS_MAX = 1 << 19
-_EMPTY = np.int32(-1)
-
-
-class _Table:
-    """Up to `TABLE_IDS_MAX` ids by linear probing, at most half full. Ids are given once: the caller has looked."""
-
-    def __init__(self) -> None:
-        self._bits = 12
-        self._slots = np.full(1 << self._bits, _EMPTY, np.int32)
-        self._ids = np.empty((1 << 11, 2), np.uint64)
-        self._bodies = np.empty(1 << 11, np.uint64)
-        self.count = 0
-
-    def find(self, ids: Identities, bodies: BodyHashes) -> tuple[Found, Found]:
-        """For each id: is it here, and is it here with another body."""
-        found = np.zeros(len(ids), bool)
-        conflict = np.zeros(len(ids), bool)
-        mask = np.uint64(len(self._slots) - 1)
-        todo = np.arange(len(ids))
-        slot = ids[:, 0] & mask
-        while len(todo):
-            held = self._slots[slot.astype(np.intp)]
-            met = held != _EMPTY
-            todo, slot, held = todo[met], slot[met], held[met]
-            same = (self._ids[held, 0] == ids[todo, 0]) & (self._ids[held, 1] == ids[todo, 1])
-            hits = todo[same]
-            found[hits] = True
-            conflict[hits] = self._bodies[held[same]] != bodies[hits]
-            todo, slot = todo[~same], (slot[~same] + np.uint64(1)) & mask
-        return found, conflict
-
-    def add(self, ids: Identities, bodies: BodyHashes) -> None:
-        """Add ids that are neither here nor twice among themselves."""
-        end = self.count + len(ids)
-        if end > len(self._ids):
-            self._grow(end)
-        self._ids[self.count : end] = ids
-        self._bodies[self.count : end] = bodies
-        self._place(np.arange(self.count, end, dtype=np.int32))
-        self.count = end
-
-    def _grow(self, end: int) -> None:
-        capacity = 1 << (end - 1).bit_length()
-        self._ids = np.concatenate([self._ids[: self.count], np.empty((capacity - self.count, 2), np.uint64)])
-        self._bodies = np.concatenate([self._bodies[: self.count], np.empty(capacity - self.count, np.uint64)])
-        self._slots = np.full(2 * capacity, _EMPTY, np.int32)
-        self._place(np.arange(self.count, dtype=np.int32))
-
-    def _place(self, rows: npt.NDArray[np.int32]) -> None:
-        mask = np.uint64(len(self._slots) - 1)
-        slot = (self._ids[rows, 0] & mask).astype(np.intp)
-        while len(rows):
-            free = self._slots[slot] == _EMPTY
-            self._slots[slot[free]] = rows[free]  # of several that want one slot, the last stays
-            stays = self._slots[slot] == rows
-            rows, slot = rows[~stays], (slot[~stays] + 1) & int(mask)
-
-    def to_run(self) -> _Run:
-        return _Run.sort(self._ids[: self.count], self._bodies[: self.count])
-
-
-class _Run:
-    """Ids sorted by their first 64 bits."""
-
-    def __init__(self, high: npt.NDArray[np.uint64], low: npt.NDArray[np.uint64], bodies: BodyHashes) -> None:
-        self._high, self._low, self._bodies = high, low, bodies
-
-    @classmethod
-    def sort(cls, ids: Identities, bodies: BodyHashes) -> _Run:
-        order = np.argsort(ids[:, 0], kind="stable")
-        return cls(ids[order, 0], ids[order, 1], bodies[order])
-
-    @classmethod
-    def merge(cls, runs: Iterable[_Run]) -> _Run:
-        parts = list(runs)
-        high = np.concatenate([r._high for r in parts])
-        order = np.argsort(high, kind="stable")  # timsort: it finds the runs and merges them
-        low = np.concatenate([r._low for r in parts])
-        bodies = np.concatenate([r._bodies for r in parts])
-        return cls(high[order], low[order], bodies[order])
-
-    def __len__(self) -> int:
-        return len(self._high)
-
-    def find(self, ids: Identities, bodies: BodyHashes) -> tuple[Found, Found]:
-        """As `_Table.find`. Fast when `ids` are sorted by their first half."""
-        found = np.zeros(len(ids), bool)
-        conflict = np.zeros(len(ids), bool)
-        at = np.searchsorted(self._high, ids[:, 0])
-        todo = np.arange(len(ids))
-        while True:  # more than once only where two ids share 64 bits
-            inside = at < len(self._high)
-            todo, at = todo[inside], at[inside]
-            same = self._high[at] == ids[todo, 0]
-            todo, at = todo[same], at[same]
-            if not len(todo):
-                return found, conflict
-            whole = self._low[at] == ids[todo, 1]
-            hits = todo[whole]
-            found[hits] = True
-            conflict[hits] = self._bodies[at[whole]] != bodies[hits]
-            todo, at = todo[~whole], at[~whole] + 1
 
 
 class IdSet:
-    """Identities with the hash of the body they came with, by the day on which they were accepted."""
+    """Identities with the hash of the body they came with, by the day on which they were accepted.
 
-    def __init__(self) -> None:
-        self._table = _Table()
+    `settled` are runs that somebody else keeps; `unsettled` are this set's own.
+    """
+
+    def __init__(self, settled: Iterable[IdRun] = (), unsettled: Iterable[Run] = ()) -> None:
+        self._table = Table()
         self._table_day: int | None = None
-        self._runs: dict[int, list[_Run]] = {}
-        self._count = 0
+        self._runs: list[Run] = list(unsettled)
+        self._settled: list[IdRun] = list(settled)
+        self._first_day: int | None = None
 
     def __len__(self) -> int:
-        return self._count
+        return self.unsettled + sum(map(len, self._settled))
+
+    @property
+    def unsettled(self) -> int:
+        """How many ids are neither settled nor handed over to be."""
+        return self._table.count + sum(map(len, self._runs))
+
+    @property
+    def unsettled_day(self) -> int | None:
+        """The oldest day of those."""
+        days = [run.day for run in self._runs]
+        if self._table.count and self._table_day is not None:
+            days.append(self._table_day)
+        return min(days, default=None)
 
     def probe(self, ids: Identities, bodies: BodyHashes) -> Verdicts:
         """A `Verdict` per id: ACCEPTED for the first of a new one, else DUPLICATE, or CONFLICT for another body.
@@ -144,28 +61,17 @@ class IdSet:
         verdicts = np.zeros(len(ids), np.uint8)
         if not len(ids):
             return verdicts
-        order = np.lexsort((ids[:, 1], ids[:, 0]))  # stable: of equal ids the first stays first
-        ids, bodies = ids[order], bodies[order]
-        judged = self._within(ids, bodies)
-        for part in self._parts():
-            found, conflict = part.find(ids, bodies)
+        high, low = np.ascontiguousarray(ids[:, 0]), np.ascontiguousarray(ids[:, 1])
+        order = _order(high, low)
+        asked = Asked(high[order], low[order], bodies[order])
+        judged = _within(asked)
+        parts: list[Table | IdRun] = [self._table, *self._runs, *self._settled]
+        for part in parts:
+            found, conflict = part.find(asked)
             judged[found] = Verdict.DUPLICATE
             judged[conflict] = Verdict.CONFLICT
         verdicts[order] = judged
         return verdicts
-
-    @staticmethod
-    def _within(ids: Identities, bodies: BodyHashes) -> Verdicts:
-        """Judge sorted ids against the first of their own batch."""
-        judged = np.zeros(len(ids), np.uint8)
-        first = np.ones(len(ids), bool)
-        first[1:] = (ids[1:] != ids[:-1]).any(axis=1)
-        if first.all():
-            return judged
-        first_body = bodies[np.maximum.accumulate(np.where(first, np.arange(len(ids)), 0))]
-        judged[~first] = Verdict.DUPLICATE
-        judged[~first & (bodies != first_body)] = Verdict.CONFLICT
-        return judged
 
     def add(self, day: int, ids: Identities, bodies: BodyHashes) -> None:
         """Remember ids that `probe` called ACCEPTED, in the generation of `day`. Days never go back."""
@@ -177,40 +83,76 @@ class IdSet:
             if self._table.count + len(ids[part]) > TABLE_IDS_MAX:
                 self._seal()
             self._table.add(ids[part], bodies[part])
-        self._count += len(ids)
 
     def restore(self, day: int, ids: Identities, bodies: BodyHashes) -> None:
         """Put a whole generation back, as it was read from a store. Ids are distinct."""
         if len(ids):
-            self._runs.setdefault(day, []).append(_Run.sort(ids, bodies))
-            self._count += len(ids)
+            self._runs.append(Run.sort(day, rows_of(ids, bodies)))
 
     def drop_before(self, day: int) -> None:
         """Forget every generation of an earlier day."""
         if self._table_day is not None and self._table_day < day:
             self._seal()
-        for old in [d for d in self._runs if d < day]:
-            self._count -= sum(map(len, self._runs.pop(old)))
+        self._first_day = day
+        self._runs = [run for run in self._runs if run.day >= day]
+        for run in self._settled:
+            run.drop_before(day)
+        self._settled = [run for run in self._settled if len(run)]
 
     def drop_oldest_run(self) -> None:
         """Forget the oldest sorted run: for a window that is bounded by memory, not exact by age."""
         if self._runs:
-            day = min(self._runs)
-            self._count -= len(self._runs[day].pop(0))
-            if not self._runs[day]:
-                del self._runs[day]
+            self._runs.remove(min(self._runs, key=lambda run: run.day))
 
-    def _parts(self) -> list[_Table | _Run]:
-        return [self._table, *(run for runs in self._runs.values() for run in runs)]
+    def hand_over(self) -> tuple[Run, ...]:
+        """All that is unsettled, as runs that stay in the set, unchanged, until `replace` takes them out."""
+        self._seal()
+        runs = tuple(self._runs)
+        self._settled += runs
+        self._runs = []
+        return runs
+
+    def replace(self, runs: Collection[IdRun], by: IdRun) -> None:
+        """Let one run stand for some settled ones that hold the same ids."""
+        if self._first_day is not None:
+            by.drop_before(self._first_day)  # days that went while it was made
+        kept = [run for run in self._settled if not any(run is old for old in runs)]
+        self._settled = [*kept, by] if len(by) else kept
 
     def _seal(self) -> None:
         """Turn the table into a run of its day; merge runs of like size, so that few remain."""
         if not self._table.count:
             return
         assert self._table_day is not None
-        runs = self._runs.setdefault(self._table_day, [])
-        runs.append(self._table.to_run())
-        while len(runs) > 1 and len(runs[-2]) < 2 * len(runs[-1]):
-            last = runs.pop()
-            runs.append(_Run.merge((runs.pop(), last)))
-        self._table = _Table()
+        self._runs.append(self._table.to_run(self._table_day))
+        self._table = Table()
+        of_day = [run for run in self._runs if run.day == self._table_day]
+        newest = of_day[len(of_day) - newest_to_merge([len(run) for run in of_day]) :]
+        if newest:
+            self._runs = [run for run in self._runs if run not in newest]
+            self._runs.append(Run.merge(newest))
+
+
+def _order(high: Words, low: Words) -> Places:
+    """The order by id in which equal ones keep theirs; a stable sort of both halves would take five times as long."""
+    order = np.argsort(high)
+    ordered = high[order]
+    tied = np.flatnonzero(ordered[1:] == ordered[:-1])
+    if len(tied):
+        members = np.union1d(tied, tied + 1)
+        rows = order[members]
+        order[members] = rows[np.lexsort((rows, low[rows], high[rows]))]
+    return order
+
+
+def _within(asked: Asked) -> Verdicts:
+    """Judge sorted ids against the first of their own batch."""
+    judged = np.zeros(len(asked), np.uint8)
+    first = np.ones(len(asked), bool)
+    np.logical_or(asked.high[1:] != asked.high[:-1], asked.low[1:] != asked.low[:-1], out=first[1:])
+    if first.all():
+        return judged
+    first_body = asked.bodies[np.maximum.accumulate(np.where(first, np.arange(len(asked)), 0))]
+    judged[~first] = Verdict.DUPLICATE
+    judged[~first & (asked.bodies != first_body)] = Verdict.CONFLICT
+    return judged

@@ -17,9 +17,10 @@ from penstock.kernel.charge import ChargeSet
 from penstock.kernel.contract import ContractTerms
 from penstock.kernel.entry import Transaction
 from penstock.kernel.identity import BodyHashes, Identities
+from penstock.kernel.idset import IdSet
 from penstock.kernel.meter import Metric
 from penstock.kernel.record import Kind, LogIdentity, LogRecord, Marker, Vector
-from penstock.kernel.stored import StoredEvents, StoredIds
+from penstock.kernel.stored import DroppedIds, LogPlace, StoredEvents, StoredIds, Trace
 from penstock.kernel.usage import Usage, UsageQuery
 from penstock.kernel.window import Span
 
@@ -160,13 +161,14 @@ class Flush(msgspec.Struct, frozen=True):
     touched: frozenset[tuple[str, str]]  # tenant, customer key
     cells: Mapping[CellKey, Cell]
     marker: Marker
+    dropped: tuple[DroppedIds, ...] = ()
 
 
 class FoldStore(Protocol):
     """What the one owner of a partition keeps in the usage store. Writing a flush twice, or late, is harmless."""
 
     def flush(self, flush: Flush) -> None:
-        """Write events (and ids, controls, touched), then cells, then the marker, each durable before the next.
+        """Write events (ids, dropped, controls, touched), then cells, then the marker, each durable before the next.
 
         Raise `StoreUnavailable` where the outcome is unknown: the owner starts again from the marker.
         """
@@ -176,8 +178,13 @@ class FoldStore(Protocol):
         """The partition's newest marker, or None before the first flush."""
         ...
 
-    def ids(self, partition: int, through: int, since_day: int) -> Iterator[tuple[int, Identities, BodyHashes]]:
-        """The ids of records at or below offset `through`, by generation day from `since_day` on, each once."""
+    def ids(
+        self, partition: int, through: int, since_day: int, above: int = -1
+    ) -> Iterator[tuple[int, Identities, BodyHashes]]:
+        """The ids of records at or below offset `through`, by generation day from `since_day` on, each once.
+
+        In order of days; of the first day only those of records above offset `above`.
+        """
         ...
 
     def controls(self, partition: int, through: int) -> list[bytes]:
@@ -193,7 +200,41 @@ class FoldStore(Protocol):
         ...
 
 
-class UsageStore(FoldStore, Protocol):
+class IdShelf(Protocol):
+    """Where the owner of a partition keeps what is too much for memory of the ids it has seen.
+
+    A cache of `FoldStore.ids`: whatever is lost or damaged here is read from there. One owner at a time.
+    """
+
+    def restore(self, marker: Marker | None, store: FoldStore) -> IdSet:
+        """The set exactly as of `marker`; from now on the one that `tend` looks after."""
+        ...
+
+    def tend(self, ids: IdSet, marker: Marker) -> None:
+        """Between two folds: keep memory small. `ids` is exactly as of `marker`, which is flushed.
+
+        Does not wait for a disk. Raise `OSError` where ids that were kept are damaged: the owner starts again.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of files and threads; what is being written is given up. Idempotent."""
+        ...
+
+
+class TransactionStore(Protocol):
+    """What the usage store knows of single events. Reads say as of what."""
+
+    def traces(self, partition: int, identities: Identities, through: int) -> list[Trace]:
+        """What records at or below offset `through` brought of some ids; an id that none of them holds is left out."""
+        ...
+
+    def events_at(self, tenant: str, places: Sequence[LogPlace]) -> StoredEvents:
+        """The stored events at these places, quarantined ones too, once each, in any order."""
+        ...
+
+
+class UsageStore(FoldStore, TransactionStore, Protocol):
     """The usage store as its readers see it. Reads of events say as of what; reads of cells tell their versions."""
 
     def markers(self) -> dict[int, Marker]:
@@ -239,6 +280,24 @@ class UsageReader(Protocol):
         ...
 
 
+class NotAccepted(msgspec.Struct, frozen=True):
+    """What a gateway answered lately for events of one id that it did not accept, and the newest reason."""
+
+    duplicates: int
+    conflicts: int
+    rejected: int
+    reason: str
+    at: datetime
+
+
+class GatewayMemory(Protocol):
+    """What a gateway remembers of the events that never reached the log. Bounded, and gone with its process."""
+
+    def not_accepted(self, tenant: str, transaction_id: str) -> NotAccepted | None:
+        """None where the gateway knows nothing: it need not have been asked, it may have forgotten."""
+        ...
+
+
 class Rating(Protocol):
     """What the rater answers to the contracts service."""
 
@@ -248,6 +307,10 @@ class Rating(Protocol):
 
     def rate_card_id(self, tenant: str, id: str | None, alias: str | None) -> str:
         """The id of the card named by id or alias. Raise `NotFound` where there is none."""
+        ...
+
+    def metrics_of(self, tenant: str, rate_card_id: str) -> frozenset[str]:
+        """The metrics whose usage the card's rates price."""
         ...
 
     def product_names(self, tenant: str, product_ids: Sequence[str]) -> dict[str, str]:
@@ -264,4 +327,8 @@ class Customers(Protocol):
 
     def customer_of(self, tenant: str, key: str) -> str | None:
         """The id of the customer who holds this key now, or None: usage under it is unmatched."""
+        ...
+
+    def name_of(self, tenant: str, customer_id: str) -> str:
+        """The customer's name. Raise `NotFound`."""
         ...

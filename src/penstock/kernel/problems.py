@@ -7,7 +7,9 @@
     ├── Forbidden 403           the key lacks the scope
     ├── NotFound 404            no such thing for this tenant
     ├── Conflict 409            a uniqueness key or a state says no; never retried
+    ├── TooSlow 408             the request did not arrive in time
     ├── TooLarge 413            body over its limit
+    ├── UnsupportedMedia 415    a content type or content encoding that is not taken
     ├── Unprocessable 422       understood, but against a rule of the domain
     ├── TooMany 429             slow down; `retry_after_s` says for how long
     ├── LogUnavailable 503      no acknowledgement: the outcome is unknown, retry with the same ids
@@ -58,8 +60,16 @@ class Conflict(Problem):
     status, type, title = 409, "conflict", "Conflict"
 
 
+class TooSlow(Problem):
+    status, type, title = 408, "too-slow", "Request timeout"
+
+
 class TooLarge(Problem):
     status, type, title = 413, "too-large", "Too large"
+
+
+class UnsupportedMedia(Problem):
+    status, type, title = 415, "unsupported-media", "Unsupported media type"
 
 
 class Unprocessable(Problem):

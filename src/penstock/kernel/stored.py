@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from penstock.kernel.chunk import Chunk
+from penstock.kernel.event import Outcome
 from penstock.kernel.identity import BodyHashes, Identities
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
@@ -98,12 +100,63 @@ class StoredIds:
         bodies: BodyHashes,
         offsets: npt.NDArray[np.int64],
         indices: npt.NDArray[np.int64],
+        times_us: npt.NDArray[np.int64],
     ) -> None:
         self.day = day
         self.identities = identities
         self.bodies = bodies
         self.offsets = offsets
         self.indices = indices
+        self.times_us = times_us  # of the events: they lead from an id to its stored event
 
     def __len__(self) -> int:
         return len(self.identities)
+
+
+class DroppedIds:
+    """The events of one run of records that the fold did not keep: duplicates, conflicts and late ones, by id."""
+
+    def __init__(
+        self,
+        day: int,
+        identities: Identities,
+        outcomes: npt.NDArray[np.uint8],
+        offsets: npt.NDArray[np.int64],
+        indices: npt.NDArray[np.int64],
+        times_us: npt.NDArray[np.int64],
+    ) -> None:
+        self.day = day
+        self.identities = identities
+        self.outcomes = outcomes
+        self.offsets = offsets
+        self.indices = indices
+        self.times_us = times_us
+
+    def __len__(self) -> int:
+        return len(self.identities)
+
+
+class LogPlace(msgspec.Struct, frozen=True):
+    """Where an event stands in the log, its own time, and the day of the log clock on which it was judged."""
+
+    partition: int
+    offset: int
+    index: int
+    time_us: int
+    day: int
+
+
+class Dropped(msgspec.Struct, frozen=True):
+    """How often events of one id were dropped with one outcome, and the newest of them."""
+
+    outcome: Outcome
+    events: int
+    newest: LogPlace
+
+
+class Trace(msgspec.Struct, frozen=True):
+    """What became of one id in the log. `kept` has more than one place only where the id outlived its window."""
+
+    identity: bytes
+    kept: tuple[LogPlace, ...]  # in log order
+    dropped: tuple[Dropped, ...]  # in order of outcome

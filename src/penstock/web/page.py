@@ -12,6 +12,8 @@ from typing import Any
 
 from penstock.kernel.problems import BadRequest
 
+CURSOR_CHARS_MAX = 40
+
 
 def encode_cursor(sequence: int) -> str:
     return base64.urlsafe_b64encode(str(sequence).encode()).decode().rstrip("=")
@@ -22,9 +24,12 @@ def decode_cursor(text: str | None) -> int:
     if text is None or not text:
         return 0
     try:
-        return int(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        sequence = int(base64.urlsafe_b64decode(text[:CURSOR_CHARS_MAX] + "=" * (-len(text[:CURSOR_CHARS_MAX]) % 4)))
     except (ValueError, binascii.Error) as exc:
         raise BadRequest("next_page is not a cursor of this API", field="next_page") from exc
+    if not 0 <= sequence < 2**63:
+        raise BadRequest("next_page is not a cursor of this API", field="next_page")
+    return sequence
 
 
 def page(rows: Sequence[Any], limit: int, last_sequence: int | None) -> dict[str, Any]:

@@ -13,9 +13,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from penstock.kernel.problems import BadRequest
+from penstock.kernel.problems import BadRequest, Forbidden
+from penstock.web.instant import parse_instant
 
 T = TypeVar("T")
+
+
+# Who runs this installation: the admins of this tenant may do what concerns every tenant.
+OPERATOR_TENANT = "default"
 
 
 class Scope(Enum):
@@ -29,11 +34,12 @@ class Scope(Enum):
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Who asks: the tenant and scopes of the API key that was presented."""
+    """Who asks: the tenant and scopes of the API key that was presented, and the one customer it may read, if one."""
 
     tenant: str
     key_id: str
     scopes: frozenset[Scope]
+    customer_id: str | None = None
 
     def may(self, scope: Scope) -> bool:
         if scope is Scope.OPEN or Scope.ADMIN in self.scopes or scope in self.scopes:
@@ -71,7 +77,7 @@ class Request(msgspec.Struct, frozen=True):
         text = self.query.get("limit")
         if text is None:
             return default
-        if not text.isdecimal() or not 1 <= int(text) <= maximum:
+        if not text.isdecimal() or len(text) > len(str(maximum)) or not 1 <= int(text) <= maximum:
             raise BadRequest(f"limit must be a whole number from 1 to {maximum}", field="limit")
         return int(text)
 
@@ -86,16 +92,50 @@ class Response(msgspec.Struct, frozen=True):
 
 
 Handler = Callable[[Request], Any]
+# The customers whose data a request reads; none of them where it may reach more than it names.
+CustomersOf = Callable[[Request], Sequence[str]]
 
 
 class Route(msgspec.Struct, frozen=True):
-    """`path` has named parts in braces: `/v1/customers/{customer_id}`. `owner` is the service that answers."""
+    """`path` has named parts in braces: `/v1/customers/{customer_id}`. `owner` is the service that answers.
+
+    `customers` says which customers a request names. A route without it is closed to a key of one customer.
+    """
 
     method: str
     path: str
     scope: Scope
     handler: Handler
     owner: str
+    customers: CustomersOf | None = None
+    takes_slashes: bool = False  # the last named part is all that is left of the path: an id of the caller's making
+
+    def answer(self, request: Request) -> Any:
+        """What the handler gives. Raise `Forbidden` where the key is of one customer and the request reaches others."""
+        only = request.principal.customer_id
+        if only is not None and self.scope is not Scope.OPEN:
+            named = self.customers(request) if self.customers is not None else ()
+            if not named or any(customer != only for customer in named):
+                raise Forbidden("this API key reads one customer: ask for it alone, and by its id")
+        return self.handler(request)
+
+
+class _Naming(msgspec.Struct):
+    customer_id: str | None = None
+
+
+def customer_in_path(request: Request) -> Sequence[str]:
+    return (request.path["customer_id"],)
+
+
+def customer_in_query(request: Request) -> Sequence[str]:
+    named = request.query.get("customer_id")
+    return () if named is None else (named,)
+
+
+def customer_in_body(request: Request) -> Sequence[str]:
+    named = request.json(_Naming).customer_id
+    return () if named is None else (named,)
 
 
 class Router:
@@ -104,6 +144,7 @@ class Router:
     def __init__(self, routes: Sequence[Route]) -> None:
         self._by_shape: dict[tuple[str, int], list[tuple[list[str], Route]]] = {}
         self._paths: dict[int, list[list[str]]] = {}
+        self._open_ended = [(r.path.strip("/").split("/"), r) for r in routes if r.takes_slashes]
         for route in routes:
             parts = route.path.strip("/").split("/")
             self._by_shape.setdefault((route.method, len(parts)), []).append((parts, route))
@@ -115,13 +156,21 @@ class Router:
         parts = path.strip("/").split("/")
         for pattern, route in self._by_shape.get((method, len(parts)), ()):
             if _fits(pattern, parts):
-                return route, {p[1:-1]: v for p, v in zip(pattern, parts, strict=True) if p.startswith("{")}
+                return route, _named(pattern, parts)
+        for pattern, route in self._open_ended:
+            folded = [*parts[: len(pattern) - 1], "/".join(parts[len(pattern) - 1 :])]
+            if route.method == method and len(folded) == len(pattern) and _fits(pattern, folded):
+                return route, _named(pattern, folded)
         return None
 
     def knows(self, path: str) -> bool:
         """Whether any method answers this path: then the method is wrong, not the path."""
         parts = path.strip("/").split("/")
         return any(_fits(pattern, parts) for pattern in self._paths.get(len(parts), ()))
+
+
+def _named(pattern: Sequence[str], parts: Sequence[str]) -> dict[str, str]:
+    return {p[1:-1]: v for p, v in zip(pattern, parts, strict=True) if p.startswith("{")}
 
 
 def _fits(pattern: Sequence[str], parts: Sequence[str]) -> bool:
@@ -139,14 +188,3 @@ def decode_json(body: bytes, shape: type[T]) -> T:
         raise BadRequest(f"the body is not valid JSON: {exc}") from exc
     except RecursionError as exc:
         raise BadRequest("the body is nested too deeply") from exc
-
-
-def parse_instant(text: str, field: str) -> datetime:
-    """An RFC 3339 instant. Raise `BadRequest` naming `field` where it has no zone or is none at all."""
-    try:
-        instant = msgspec.convert(text, datetime)
-    except msgspec.ValidationError as exc:
-        raise BadRequest(f"{field} is not an RFC 3339 instant", field=field) from exc
-    if instant.tzinfo is None:
-        raise BadRequest(f"{field} has no time zone", field=field)
-    return instant

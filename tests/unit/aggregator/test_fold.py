@@ -182,6 +182,26 @@ def test_int64_sums_that_would_overflow_are_exact() -> None:
     assert total(folded([a_record(0, events)], UNITS), "units") == 8 * 2**62
 
 
+def test_int64s_at_the_very_bottom_do_not_wrap() -> None:
+    events = [an_event(f"e{n}", properties={"units": -(2**63) + n}) for n in range(2)]
+
+    assert total(folded([a_record(0, events)], UNITS), "units") == -(2**64) + 1
+
+
+@pytest.mark.parametrize("unique_first", [True, False])
+def test_metrics_that_look_alike_take_their_own_events(unique_first: bool) -> None:
+    pair = [
+        a_metric("sum", a_sum_body("units", group_keys=[["units"]])),
+        a_metric("unique", a_metric_body("unique", "UNIQUE", aggregation_key="units")),
+    ]
+    events = [an_event(f"e{n}", properties={"units": value}) for n, value in enumerate([1, "abc", 1, None])]
+
+    fold = folded([a_record(0, events)], *(pair if unique_first else reversed(pair)))
+
+    taken = {m.id: [(k.groups, k.member, c.events) for k, c in fold.cells.items() if k.metric == m.id] for m in pair}
+    assert taken == {"sum": [(("1",), None, 2)], "unique": [((), "1", 2), ((), "abc", 1)]}
+
+
 @pytest.mark.slow
 def test_ten_million_times_a_tenth_is_exactly_a_million() -> None:
     per_chunk, chunks = 10_000, 1_000

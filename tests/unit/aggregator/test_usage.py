@@ -147,6 +147,19 @@ def test_several_questions_have_one_vector() -> None:
     assert [row.value for answer in answers for row in answer.rows] == [1, 2]
 
 
+def test_what_came_after_an_archive_counts_in_no_span_ragged_or_whole() -> None:
+    world = World()
+    metric = world.define(BODIES["count"])
+    world.send([an_event("a", at=DAY + timedelta(minutes=1))])
+    world.metrics.archive(TENANT, metric)
+    world.send([an_event("b", at=DAY + timedelta(minutes=1))])
+    world.fold()
+
+    answers = world.service.usage(*(ask(metric, Span(DAY, DAY + timedelta(minutes=m))) for m in (14, 15)))
+
+    assert [row.value for answer in answers for row in answer.rows] == [1, 1]
+
+
 class FlushingStore(MemoryUsageStore):
     """A store whose marker is read before a flush and whose cells after it, the first time it is asked."""
 

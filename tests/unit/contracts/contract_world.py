@@ -25,7 +25,7 @@ from penstock.kernel.problems import NotFound, Problem
 from penstock.kernel.usage import Usage, UsageQuery
 from penstock.kernel.window import Span
 from penstock.web.problem import problem_response
-from penstock.web.route import Principal, Request, Response, Router, Scope
+from penstock.web.route import OPERATOR_TENANT, Principal, Request, Response, Router, Scope
 
 ZERO = Decimal(0)
 _JSON = msgspec.json.Encoder(decimal_format="number")
@@ -70,15 +70,19 @@ class FakeRating:
         self.prices = {"api": Decimal("0.05"), "gpu": Decimal(2)}
         self.tags: dict[str, tuple[str, ...]] = {"api": ("llm",), "gpu": ()}
         self.used: list[tuple[str, str, datetime, Decimal]] = []
+        self.priced: dict[str, frozenset[str]] = {}
         self.seen: list[ContractTerms] = []
 
     def use(self, customer_key: str, product: str, at: datetime, quantity: int | str) -> None:
         self.used.append((customer_key, product, at, Decimal(quantity)))
 
     def rate_card_id(self, tenant: str, id: str | None, alias: str | None) -> str:
-        if id == "card-1" or alias == "standard":
-            return "card-1"
+        if id in ("card-1", "card-2") or alias == "standard":
+            return id or "card-1"
         raise NotFound(f"no rate card {id or alias!r}")
+
+    def metrics_of(self, tenant: str, rate_card_id: str) -> frozenset[str]:
+        return self.priced.get(rate_card_id, frozenset())
 
     def product_names(self, tenant: str, product_ids: Sequence[str]) -> dict[str, str]:
         for id in product_ids:
@@ -179,7 +183,8 @@ class World:
         found = self._router.find(method, path)
         assert found is not None, f"{method} {path} has no route"
         route, parts = found
-        principal = Principal("tenant-1", "key-1", frozenset({Scope.ADMIN}))
+        tenant = OPERATOR_TENANT if path.startswith("/v1/test-clock") else "tenant-1"
+        principal = Principal(tenant, "key-1", frozenset({Scope.ADMIN}))
         return route.handler(Request(principal, parts, query, body))
 
     def _answer(self, request: httpx.Request) -> httpx.Response:

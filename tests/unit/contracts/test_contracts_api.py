@@ -164,3 +164,15 @@ def test_a_used_uniqueness_key_is_a_conflict_that_the_sdk_does_not_retry(world: 
 
     assert caught.value.response.headers["x-should-retry"] == "false"
     assert len(world.call("POST", "/v2/contracts/list", {"customer_id": customer})["data"]) == 1
+
+
+def test_two_cards_that_price_one_metric_are_refused_side_by_side(world: World) -> None:
+    customer = world.customer()
+    world.contract(customer)
+    world.rating.priced = {"card-1": frozenset({"calls", "tokens"}), "card-2": frozenset({"tokens"})}
+
+    with pytest.raises(Conflict, match="would bill the same usage"):
+        world.contract(customer, rate_card_id="card-2")
+
+    world.rating.priced["card-2"] = frozenset({"storage"})
+    world.contract(customer, rate_card_id="card-2")

@@ -361,3 +361,12 @@ def test_several_threads_close_and_read_at_once_and_every_period_is_booked_once(
     assert sum(future.result() for future in closing) == 5
     assert set(balances) == {1_000}  # before, while and after the period is closed
     assert [len(ledger(world, customer)["transactions"]) for customer in customers] == [2] * 5
+
+
+def test_a_balance_without_an_end_keeps_nobodys_invoice_open(world: World) -> None:
+    endless, other = world.customer(), world.customer()
+    world.contract(endless, commits=[a_commit(100, day(1), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))])
+    world.contract(other)
+    world.clock.time = day(2, 2)
+
+    assert world.service.finalize_due() == 2

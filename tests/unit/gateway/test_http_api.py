@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from penstock.gateway.http_api import ingest_http
-from penstock.kernel.problems import BadRequest, Forbidden
+from penstock.kernel.problems import Forbidden, UnsupportedMedia
 from penstock.log.memory import MemoryLog
 from penstock.web.route import Principal, Response, Scope
 from unit.gateway.givens import a_body, a_gateway, an_event
@@ -70,7 +70,7 @@ def test_json_is_taken_under_the_names_that_clients_give_it(content_type: str | 
 
 
 def test_another_content_type_is_refused() -> None:
-    with pytest.raises(BadRequest, match="not text/csv"):
+    with pytest.raises(UnsupportedMedia, match=r"application/x-ndjson.*not as text/csv"):
         ingest(b"a,b", content_type="text/csv")
 
 

@@ -10,6 +10,7 @@ import pytest
 from penstock.gateway.answer import EventVerdict, IngestAnswer, Receipt
 from penstock.gateway.coalescer import CoalescerSettings
 from penstock.gateway.ingest import Gateway, GatewaySettings
+from penstock.gateway.watch import Unwatched
 from penstock.kernel.chunk import Chunk
 from penstock.kernel.event import Verdict
 from penstock.kernel.problems import BadRequest, TooLarge
@@ -180,9 +181,13 @@ def test_a_rejected_copy_does_not_make_a_duplicate_of_the_good_one() -> None:
 def test_every_event_of_a_request_has_exactly_one_verdict() -> None:
     told: list[tuple[str, Verdict, int]] = []
 
+    class Noting(Unwatched):
+        def answered(self, tenant: str, answer: IngestAnswer, body_bytes: int, seconds: float) -> None:
+            told.extend((tenant, verdict, events) for verdict, events in answer.counts().items() if events)
+
     async def story() -> None:
         log = MemoryLog(2)
-        gateway = Gateway(log, TestClock(), NO_LINGER, lambda *count: told.append(count))
+        gateway = Gateway(log, TestClock(), NO_LINGER, Noting())
         await gateway.start()
         await gateway.ingest("t", a_body(an_event("a")))
         body = a_body(an_event(""), an_event("a"), an_event("b"), an_event("a", customer_id="x"), {}, an_event("c"))

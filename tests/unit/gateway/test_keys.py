@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from penstock.catalog.memory import MemoryCatalog
 from penstock.gateway.http_api import KeysApi
 from penstock.gateway.keys import CACHE_TTL, Keys
-from penstock.kernel.problems import BadRequest, Forbidden, NotFound, Unauthorized
+from penstock.kernel.problems import BadRequest, Conflict, Forbidden, NotFound, Unauthorized
 from penstock.web.route import Principal, Request, Scope
 from unit.gateway.givens import TestClock
 
@@ -67,6 +68,94 @@ def test_a_key_that_another_process_revoked_is_refused_soon() -> None:
     clock.advance(CACHE_TTL + timedelta(milliseconds=1))
     with pytest.raises(Unauthorized):
         keys.authenticate(f"Bearer {text}")
+
+
+def test_after_a_rotation_both_secrets_are_good_until_the_overlap_ends() -> None:
+    keys, _, clock = some_keys()
+    key, old = keys.create("acme", "ci", [Scope.INGEST])
+    rotated, new = keys.rotate("acme", key.id, timedelta(hours=1))
+
+    assert (rotated.id, new != old) == (key.id, True)
+    assert keys.authenticate(f"Bearer {old}") == keys.authenticate(f"Bearer {new}")
+    clock.advance(timedelta(hours=1))
+    assert keys.authenticate(f"Bearer {new}").tenant == "acme"
+    with pytest.raises(Unauthorized):
+        keys.authenticate(f"Bearer {old}")
+
+
+def test_a_rotation_without_overlap_ends_the_old_secret_at_once() -> None:
+    keys, _, _ = some_keys()
+    key, old = keys.create("acme", "ci", [Scope.INGEST])
+    keys.rotate("acme", key.id, timedelta(0))
+    with pytest.raises(Unauthorized):
+        keys.authenticate(f"Bearer {old}")
+
+
+def test_of_three_secrets_only_the_last_two_are_good() -> None:
+    keys, _, _ = some_keys()
+    key, first = keys.create("acme", "ci", [Scope.INGEST])
+    texts = [first, keys.rotate("acme", key.id)[1], keys.rotate("acme", key.id)[1]]
+
+    def is_good(text: str) -> bool:
+        try:
+            return keys.authenticate(f"Bearer {text}").key_id == key.id
+        except Unauthorized:
+            return False
+
+    assert [is_good(text) for text in texts] == [False, True, True]
+    keys.revoke("acme", key.id)
+    assert [is_good(text) for text in texts] == [False, False, False]
+
+
+def test_a_key_of_the_operators_choice_can_be_rotated() -> None:
+    keys, _, _ = some_keys()
+    given = "any text of sixteen characters"
+    keys.bootstrap(given)
+    key_id = keys.authenticate(f"Bearer {given}").key_id
+    _, new = keys.rotate("default", key_id, timedelta(minutes=1))
+    assert keys.authenticate(f"Bearer {new}") == keys.authenticate(f"Bearer {given}")
+    assert keys.bootstrap(given) is None  # the next start does not bring the old secret back
+    assert len(keys.list("default")) == 1
+
+
+def test_what_cannot_be_rotated_is_refused() -> None:
+    keys, _, _ = some_keys()
+    key, _ = keys.create("acme", "ci", [Scope.INGEST])
+    with pytest.raises(NotFound):
+        keys.rotate("globex", key.id)
+    for overlap in (timedelta(seconds=-1), timedelta(days=30, seconds=1)):
+        with pytest.raises(BadRequest, match="overlap"):
+            keys.rotate("acme", key.id, overlap)
+    keys.revoke("acme", key.id)
+    with pytest.raises(Conflict, match="revoked"):
+        keys.rotate("acme", key.id)
+
+
+def test_a_read_key_may_be_of_one_customer() -> None:
+    keys, _, _ = some_keys()
+    key, text = keys.create("acme", "portal", [Scope.READ], "customer-1")
+    assert keys.authenticate(f"Bearer {text}") == Principal("acme", key.id, frozenset([Scope.READ]), "customer-1")
+    for scopes, customer in (([Scope.READ, Scope.INGEST], "customer-1"), ([Scope.ADMIN], "c"), ([Scope.READ], "")):
+        with pytest.raises(BadRequest, match="one customer"):
+            keys.create("acme", "portal", scopes, customer)
+
+
+def test_a_wrong_secret_of_an_unknown_key_is_compared_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys, _, _ = some_keys()
+    key, text = keys.create("acme", "ci", [Scope.INGEST])
+    compared: list[tuple[str, str]] = []
+    compare = hmac.compare_digest
+
+    def noted(a: str, b: str) -> bool:
+        compared.append((a, b))
+        return compare(a, b)
+
+    monkeypatch.setattr("penstock.gateway.keys.hmac.compare_digest", noted)
+    for wrong in ("pk_unknown_secret", f"pk_{key.id}_secret"):
+        with pytest.raises(Unauthorized):
+            keys.authenticate(f"Bearer {wrong}")
+    assert len(compared) == 3  # once against nothing; against the secret and the one before it
+    assert keys.authenticate(f"Bearer {text}").key_id == key.id
 
 
 def test_a_first_start_makes_one_admin_key_and_a_second_start_none() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +14,10 @@ from penstock.gateway.timestamps import LEAP_SECOND, NO_ZONE, NOT_RFC_3339, pars
 from penstock.kernel.window import to_us
 
 NOON_US = 1_782_907_200_000_000
+
+
+def column_of(texts: Sequence[str]) -> pa.StringArray:
+    return pa.array(texts, pa.string())
 
 
 @pytest.mark.parametrize(
@@ -34,7 +40,7 @@ NOON_US = 1_782_907_200_000_000
     ],
 )
 def test_an_rfc_3339_instant_is_read_to_the_microsecond(text: str, expected_us: int) -> None:
-    times, reasons = parse_times([text])
+    times, reasons = parse_times(column_of([text]))
     assert (times.tolist(), reasons) == ([expected_us], {})
     assert parse_time(text) == expected_us
 
@@ -69,7 +75,7 @@ def test_an_rfc_3339_instant_is_read_to_the_microsecond(text: str, expected_us: 
 def test_anything_else_is_refused_with_its_reason_and_its_neighbours_are_read(text: str, reason: str) -> None:
     column = ["2026-07-01T12:00:00Z"] * 500
     column[321] = text
-    times, reasons = parse_times(column)
+    times, reasons = parse_times(column_of(column))
     assert reasons == {321: reason}
     assert times.tolist() == [NOON_US] * 321 + [0] + [NOON_US] * 178
 
@@ -87,12 +93,12 @@ def test_anything_else_is_refused_with_its_reason_and_its_neighbours_are_read(te
 def test_a_column_is_read_as_its_rows_are_one_by_one(drawn: list[tuple[datetime, int]]) -> None:
     instants = [local.replace(tzinfo=timezone(timedelta(minutes=minutes))) for local, minutes in drawn]
     texts = [instant.isoformat() for instant in instants]
-    times, reasons = parse_times(texts)
+    times, reasons = parse_times(column_of(texts))
     assert reasons == {}
     assert times.tolist() == [to_us(instant.astimezone(UTC)) for instant in instants]
     assert times.tolist() == [parse_time(text) for text in texts]
 
 
 def test_no_timestamps_are_no_times() -> None:
-    times, reasons = parse_times([])
+    times, reasons = parse_times(column_of([]))
     assert (times.tolist(), reasons) == ([], {})

@@ -18,7 +18,8 @@ NOON_US = to_us(NOON)
 
 def reasons_of(*events: object) -> dict[int, str]:
     events_read = decode(a_body(*events), 10_000, 1 << 25).events
-    return validate(Columns.of(events_read), NOON_US)[1]
+    assert isinstance(events_read, list)
+    return validate(Columns.of(events_read), NOON_US)
 
 
 def nested(levels: int) -> object:
@@ -88,4 +89,5 @@ def test_a_deep_event_is_found_among_flat_ones_without_properties() -> None:
 def test_numbers_and_bytes_inside_properties_are_not_judged_here() -> None:
     body = json.dumps([an_event(properties={"n": 0, "text": "@"})]).replace("0,", "1e400,").encode()
     events = decode(body.replace(b"@", b"\xff"), 1, 1 << 20).events
-    assert validate(Columns.of(events), NOON_US)[1] == {}
+    assert isinstance(events, list)
+    assert validate(Columns.of(events), NOON_US) == {}

@@ -8,25 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Sequence
 
 import msgspec
 
 from penstock.aggregator.fill import cells_of
 from penstock.aggregator.fold import Fold
+from penstock.ids.memory import MemoryShelf
 from penstock.kernel.cell import Cell, CellKey
 from penstock.kernel.control import MetricArchived, MetricDefined, decode_control
-from penstock.kernel.event import GENERATIONS_KEPT
-from penstock.kernel.idset import IdSet
 from penstock.kernel.meter import Metric
-from penstock.kernel.ports import EventLog, Flush, UsageStore
+from penstock.kernel.ports import EventLog, Flush, IdShelf, UsageStore
 from penstock.kernel.problems import Problem, Refused
 from penstock.kernel.record import Kind, LogIdentity, LogRecord, Marker
-from penstock.kernel.stored import StoredEvents, StoredIds
+from penstock.kernel.stored import DroppedIds, StoredEvents, StoredIds
 from penstock.kernel.window import BASE_WINDOW_US
 
 READ_BYTES_MAX = 4 * 2**20
+# A record holds at most some 1.5 MiB when it is unpacked; this many bound the memory of one step.
+RECORDS_PER_STEP_MAX = 64
 READ_WAIT_MS = 1_000
 RETRY_DELAY_MS = 500
 CELLS_MAX = 200_000
@@ -57,16 +57,20 @@ class Applied(msgspec.Struct):
 class Owner:
     """The one writer of a partition's cells in this process. `run` never returns unless cancelled or refused."""
 
-    def __init__(self, partition: int, log: EventLog, store: UsageStore, retention_us: int) -> None:
+    def __init__(
+        self, partition: int, log: EventLog, store: UsageStore, retention_us: int, shelf: IdShelf | None = None
+    ) -> None:
         self.partition = partition
         self._log = log
         self._store = store
+        self._shelf = shelf or MemoryShelf(partition)
         self._retention_us = retention_us
         self._fold = Fold(partition)
         self._applied = Applied(set(), {})
         self._marker: Marker | None = None
-        self._behind: deque[tuple[int, int]] = deque()  # append time, offset: what may be trimmed one day
+        self._trimmed_at_us = 0
         self.restores = 0
+        self._stopping = False
         self.folding_since_us = 0  # when the oldest record that is being folded was appended; 0 while idle
 
     @property
@@ -79,15 +83,22 @@ class Owner:
         return self._marker.clock_us if self._marker else 0
 
     async def run(self) -> None:
-        """Own the partition for good. A passing error is logged, and the owner starts again from its marker."""
+        """Own the partition until `stop`. A passing error is logged, and the owner starts again from its marker."""
         while True:
             try:
                 await self.restore()
-                while True:
-                    await self.step(READ_WAIT_MS)
+                while await self.step(READ_WAIT_MS) or not self._stopping:
+                    pass
+                return
             except (Problem, OSError) as exc:
                 logger.warning("partition %d starts again from its marker: %s", self.partition, exc)
+                if self._stopping:
+                    return  # what is not folded now is folded after the next start
                 await asyncio.sleep(RETRY_DELAY_MS / 1000)
+
+    def stop(self) -> None:
+        """Let `run` return when it has folded what the log holds."""
+        self._stopping = True
 
     async def restore(self) -> None:
         """Forget what is in memory; read the state as of the marker."""
@@ -113,13 +124,9 @@ class Owner:
     def _restored(self, marker: Marker | None) -> tuple[Fold, Applied]:
         windows = self._store.windows(self.partition)
         applied = Applied(set(), {})
+        ids = self._shelf.restore(marker, self._store)
         if marker is None:
-            return Fold(self.partition, partial=windows), applied
-        ids = IdSet()
-        for day, identities, bodies in self._store.ids(
-            self.partition, marker.offset, marker.clock_day - GENERATIONS_KEPT + 1
-        ):
-            ids.restore(day, identities, bodies)
+            return Fold(self.partition, ids=ids, partial=windows), applied
         metrics: dict[str, Metric] = {}
         for payload in self._store.controls(self.partition, marker.offset):
             control = decode_control(payload)
@@ -140,6 +147,7 @@ class Owner:
         records = await self._log.read(self.partition, self._fold.offset + 1, READ_BYTES_MAX, wait_ms)
         if not records:
             return 0
+        records = records[:RECORDS_PER_STEP_MAX]
         self.folding_since_us = records[0].appended_at_us
         plain = next((i for i, r in enumerate(records) if r.kind is Kind.CONTROL), len(records))
         if plain:
@@ -147,7 +155,7 @@ class Owner:
         else:
             await asyncio.to_thread(self._apply_control, records[0])
         self.folding_since_us = 0
-        await self._trim(records[: plain or 1])
+        await self._trim(records[(plain or 1) - 1])
         return plain or 1
 
     def _fold_records(self, records: Sequence[LogRecord]) -> None:
@@ -157,8 +165,16 @@ class Owner:
         fold.apply(study, self._store.load_cells(missing) if missing else {})
         if all(r.kind is Kind.TICK for r in records) and self._is_marker_fresh(fold.clock_us):
             return
-        self._flush(records[-1], fold.take_dirty(), tuple(study.events), tuple(study.ids), frozenset(study.touched))
+        self._flush(
+            records[-1],
+            fold.take_dirty(),
+            tuple(study.events),
+            tuple(study.ids),
+            frozenset(study.touched),
+            dropped=tuple(study.dropped),
+        )
         fold.forget(CELLS_MAX)
+        self._shelf.tend(fold.ids, marker_at(records[-1], self._log.identity, fold.clock_us))
 
     def _is_marker_fresh(self, clock_us: int) -> bool:
         return self._marker is not None and clock_us - self._marker.clock_us < MARKER_EVERY_US
@@ -191,21 +207,28 @@ class Owner:
         ids: tuple[StoredIds, ...] = (),
         touched: frozenset[tuple[str, str]] = frozenset(),
         controls: tuple[tuple[int, bytes], ...] = (),
+        dropped: tuple[DroppedIds, ...] = (),
     ) -> None:
         marker = marker_at(last, self._log.identity, self._fold.clock_us)
         events = tuple(e for e in events if len(e))
-        self._store.flush(Flush(events, ids, controls, touched, cells, marker))
+        self._store.flush(Flush(events, ids, controls, touched, cells, marker, dropped))
         self._marker = marker
 
-    async def _trim(self, records: Sequence[LogRecord]) -> None:
-        """Let the log forget what is folded and older than its retention, an hour's worth at a time."""
-        newest = records[-1]
-        if not self._behind or newest.appended_at_us - self._behind[-1][0] > 4 * BASE_WINDOW_US:
-            self._behind.append((newest.appended_at_us, newest.offset))
-        if self._behind[0][0] < newest.appended_at_us - self._retention_us:
-            _, offset = self._behind.popleft()
-            # The marker's own record stays: a start checks its digest.
-            await self._log.trim(self.partition, min(offset, self.offset))
+    async def _trim(self, newest: LogRecord) -> None:
+        """Once an hour of log time, let the log forget what is folded and older than its retention."""
+        if newest.appended_at_us - self._trimmed_at_us < 4 * BASE_WINDOW_US:
+            return
+        self._trimmed_at_us = newest.appended_at_us
+        kept_from, end = await self._log.bounds(self.partition)
+        end = min(end - 1, self.offset)  # the marker's own record stays: a start checks its digest
+        while kept_from < end:  # by halves: append times never go back
+            middle = (kept_from + end) // 2
+            [record, *_] = await self._log.read(self.partition, middle, 1, 0)
+            if record.appended_at_us < newest.appended_at_us - self._retention_us:
+                kept_from = middle + 1
+            else:
+                end = middle
+        await self._log.trim(self.partition, kept_from)
 
 
 def apply_definition(metrics: dict[str, Metric], control: MetricDefined | MetricArchived) -> None:

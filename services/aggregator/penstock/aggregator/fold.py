@@ -21,7 +21,7 @@ from penstock.kernel.idset import IdSet
 from penstock.kernel.meter import Aggregation, Metric
 from penstock.kernel.quantity import exact
 from penstock.kernel.record import US_PER_DAY, Kind, LogRecord
-from penstock.kernel.stored import StoredEvents, StoredIds
+from penstock.kernel.stored import DroppedIds, StoredEvents, StoredIds
 
 US_PER_HOUR = 3_600_000_000
 LATE_US = BACKDATE_DAYS_MAX * US_PER_DAY + FOLD_SLACK_HOURS * US_PER_HOUR
@@ -33,6 +33,7 @@ class Study:
     def __init__(self) -> None:
         self.events: list[StoredEvents] = []
         self.ids: list[StoredIds] = []
+        self.dropped: list[DroppedIds] = []
         self.parts: list[tuple[Contribution, npt.NDArray[np.int64]]] = []
         self.conservation: list[tuple[CellKey, int, int]] = []  # cell, record offset, events
         self.touched: set[tuple[str, str]] = set()  # tenant, customer key
@@ -123,11 +124,17 @@ class Fold:
         outcomes[judged[verdicts == Verdict.DUPLICATE]] = Outcome.DUPLICATE
         outcomes[judged[verdicts == Verdict.CONFLICT]] = Outcome.CONFLICT
         new = verdicts == Verdict.ACCEPTED
+        day = int(clock.max(initial=0)) // US_PER_DAY  # a run has one day
+        times_us = chunk.times_us
         if new.any():
-            day = int(clock[-1]) // US_PER_DAY  # a run has one day
             self.ids.add(day, identities[new], bodies[new])
             at = judged[new]
-            study.ids.append(StoredIds(day, identities[new], bodies[new], offsets[at], indices[at]))
+            study.ids.append(StoredIds(day, identities[new], bodies[new], offsets[at], indices[at], times_us[at]))
+        at = np.flatnonzero(outcomes != Outcome.UNMATCHED)
+        if len(at):
+            study.dropped.append(
+                DroppedIds(day, chunk.identities[at], outcomes[at], offsets[at], indices[at], times_us[at])
+            )
         return outcomes
 
     def _tally(self, study: Study, chunk: Chunk, offsets: Rows) -> npt.NDArray[np.uint8]:
@@ -213,7 +220,7 @@ class Fold:
         if len(self.cells) <= cells_max:
             return
         windows = sorted({key.window_us for key in self.cells})
-        old = set(windows[: max(1, len(windows) // 2)])
+        old = set(windows[: len(windows) // 2])  # the newest stays: it would be loaded again by the next record
         self.partial |= old
         self.cells = {k: c for k, c in self.cells.items() if k.window_us not in old or k in self.dirty}
 

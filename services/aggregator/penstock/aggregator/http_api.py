@@ -17,12 +17,14 @@ from penstock.kernel.problems import BadRequest, NotFound
 from penstock.kernel.usage import UsageQuery, UsageRow
 from penstock.kernel.window import Cadence, Calendar, Span, WindowSize, from_us, to_us
 from penstock.web.page import decode_cursor, page
-from penstock.web.route import Request, Route, Scope
+from penstock.web.route import Handler, Request, Route, Scope, customer_in_body
 
 PAGE_DEFAULT, PAGE_MAX = 100, 1_000
 USAGE_ROWS_PER_PAGE = 10_000
 GROUP_ROWS_PER_PAGE = 1_000
 WINDOWS_MAX = 20_000
+USAGE_FIGURES_MAX = 200_000
+CONSERVATION_DAYS_MAX = 40
 _HOUR = timedelta(hours=1)
 _HOUR_US = 3_600_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,17 +45,19 @@ class AggregatorApi:
         self._clock = clock
 
     def routes(self) -> list[Route]:
-        table = [
+        table: list[tuple[str, str, Scope, Handler]] = [
             ("POST", "/v1/billable-metrics/create", Scope.WRITE, self.create_metric),
             ("GET", "/v1/billable-metrics", Scope.READ, self.list_metrics),
             ("GET", "/v1/billable-metrics/{metric_id}", Scope.READ, self.get_metric),
             ("POST", "/v1/billable-metrics/archive", Scope.WRITE, self.archive_metric),
-            ("POST", "/v1/usage", Scope.READ, self.usage),
-            ("POST", "/v1/usage/groups", Scope.READ, self.usage_by_group),
             ("GET", "/v1/usage/unmatched", Scope.READ, self.unmatched),
             ("GET", "/v1/usage/conservation", Scope.READ, self.conservation),
         ]
-        return [Route(method, path, scope, handler, "aggregator") for method, path, scope, handler in table]
+        return [
+            *(Route(method, path, scope, handler, "aggregator") for method, path, scope, handler in table),
+            Route("POST", "/v1/usage", Scope.READ, self.usage, "aggregator", _customers_of_usage),
+            Route("POST", "/v1/usage/groups", Scope.READ, self.usage_by_group, "aggregator", customer_in_body),
+        ]
 
     def create_metric(self, request: Request) -> Any:
         body = request.json(shapes.MetricBody)
@@ -96,6 +100,8 @@ class AggregatorApi:
         customers = body.customer_ids if body.customer_ids is not None else self._matched_customers(request.tenant)
         for metric in wanted:
             self._metric(request.tenant, metric.id)
+        if len(wanted) * len(customers) * len(spans) > USAGE_FIGURES_MAX:
+            raise BadRequest(f"more than {USAGE_FIGURES_MAX} figures; ask for fewer customers, metrics or windows")
         rows: list[Any] = []
         for metric in wanted:
             for customer in customers:
@@ -185,6 +191,8 @@ class AggregatorApi:
         """What became of every event in the log, by hour of the log clock; hours without events are left out."""
         end = request.instant("ending_before") or self._clock.now() + _HOUR
         start = request.instant("starting_on") or end - 48 * _HOUR
+        if not timedelta(0) < end - start <= timedelta(days=CONSERVATION_DAYS_MAX):
+            raise BadRequest(f"ask for at most {CONSERVATION_DAYS_MAX} days, forwards", field="starting_on")
         start_us, end_us = (to_us(t) // _HOUR_US * _HOUR_US for t in (start, end + _HOUR))
         hours = tuple(range(start_us, end_us, _HOUR_US))
         answer = self._store.read_cells(
@@ -222,6 +230,14 @@ class AggregatorApi:
                     found[customer_id] = None
             after = keys[-1]
         return list(found)
+
+
+def _customers_of_usage(request: Request) -> Sequence[str]:
+    """Whom `usage` would answer for; without `customer_ids` that is every customer."""
+    body = request.json(shapes.UsageBody)
+    if body.billable_metric_id is not None:
+        return () if body.customer_id is None else (body.customer_id,)
+    return body.customer_ids or ()
 
 
 def _spans(start: datetime, end: datetime, size: WindowSize) -> tuple[Span, ...]:

@@ -35,6 +35,22 @@ class Definition(msgspec.Struct, frozen=True):
     group_keys: tuple[tuple[str, ...], ...] = ()
     custom_fields: dict[str, str] = {}
     archived_at: datetime | None = None
+    archive_control_id: str | None = None
+
+
+class Lifetime(msgspec.Struct, frozen=True):
+    """A metric with the offsets, one per partition, of the records that define and archive it; None while unknown."""
+
+    definition: Definition
+    since: Vector | None
+    until: Vector | None
+
+    def is_over_at(self, partition: int, offset: int) -> bool:
+        return self.until is not None and offset > self.until[partition]
+
+    def is_folded_at(self, partition: int, offset: int) -> bool:
+        """Whether the fold knew the metric when it came to this record."""
+        return self.since is not None and offset > self.since[partition] and not self.is_over_at(partition, offset)
 
 
 class _Outgoing(msgspec.Struct, frozen=True):
@@ -70,8 +86,8 @@ class Metrics:
         if held.archived_at is not None:
             raise Conflict(f"billable metric {metric_id} is archived already")
         now = self._clock.now()
-        archived = msgspec.structs.replace(held, archived_at=now)
         control = MetricArchived(str(uuid.uuid4()), metric_id, 1, metric_id)
+        archived = msgspec.structs.replace(held, archived_at=now, archive_control_id=control.id)
         revised = msgspec.structs.replace(item, body=msgspec.json.encode(archived))
         self._catalog.put([revised, _outgoing(tenant, _Outgoing(control))], now)
         self.send_pending()
@@ -81,6 +97,13 @@ class Metrics:
         item = self._catalog.get(tenant, METRIC, metric_id)
         return msgspec.json.decode(item.body, type=Definition) if item else None
 
+    def lifetimes(self, tenant: str) -> list[Lifetime]:
+        """Every metric of the tenant, in order of creation, with where in the log it begins and ends."""
+        return [
+            Lifetime(d, self._offsets(tenant, d.control_id), self._offsets(tenant, d.archive_control_id))
+            for _, d in self.list(tenant)
+        ]
+
     def list(self, tenant: str, after: int = 0, limit: int | None = None) -> list[tuple[int, Definition]]:
         """Definitions with their place in the catalog, in order of creation."""
         items = self._catalog.list(tenant, METRIC, after=after, limit=limit)
@@ -89,7 +112,15 @@ class Metrics:
     def in_force_at(self, tenant: str, metric_id: str) -> Vector | None:
         """The offsets at which the fold learned of the metric, or None while they are not known."""
         definition = self.find(tenant, metric_id)
-        item = self._catalog.get(tenant, CONTROL, definition.control_id) if definition else None
+        return self._offsets(tenant, definition.control_id) if definition else None
+
+    def over_at(self, tenant: str, metric_id: str) -> Vector | None:
+        """The offsets at which the fold let go of the metric, or None while it has not."""
+        definition = self.find(tenant, metric_id)
+        return self._offsets(tenant, definition.archive_control_id) if definition else None
+
+    def _offsets(self, tenant: str, control_id: str | None) -> Vector | None:
+        item = self._catalog.get(tenant, CONTROL, control_id) if control_id is not None else None
         return msgspec.json.decode(item.body, type=_Outgoing).offsets if item else None
 
     def send_pending(self) -> None:

@@ -13,6 +13,7 @@ from penstock.kernel.meter import Aggregation, EventTypeFilter, Metric, Property
 from penstock.kernel.problems import BadRequest, Unprocessable
 from penstock.kernel.usage import UsageRow
 from penstock.kernel.window import WindowSize
+from penstock.web.instant import as_utc
 
 GROUP_KEYS_MAX = 10
 FILTER_VALUES_MAX = 200
@@ -105,9 +106,8 @@ class UsageBody(_Windowed, kw_only=True):
     group_by: GroupBy | None = None
 
     def __post_init__(self) -> None:
-        for name in ("starting_on", "ending_before"):
-            if getattr(self, name).tzinfo is None:
-                raise BadRequest(f"{name} has no time zone", field=name)
+        self.starting_on = as_utc(self.starting_on, "starting_on")
+        self.ending_before = as_utc(self.ending_before, "ending_before")
 
 
 class GroupUsageBody(_Windowed, kw_only=True):
@@ -123,15 +123,10 @@ class GroupUsageBody(_Windowed, kw_only=True):
     group_by: GroupBy | None = None
 
     def bounds(self) -> tuple[datetime, datetime]:
-        for name in ("starting_on", "ending_before"):
-            instant = getattr(self, name)
-            if instant is None:
-                raise BadRequest(f"{name} is missing (or ask for current_period)", field=name)
-            if instant.tzinfo is None:
-                raise BadRequest(f"{name} has no time zone", field=name)
-        assert self.starting_on is not None
-        assert self.ending_before is not None
-        return self.starting_on, self.ending_before
+        if self.starting_on is None or self.ending_before is None:
+            name = "starting_on" if self.starting_on is None else "ending_before"
+            raise BadRequest(f"{name} is missing (or ask for current_period)", field=name)
+        return as_utc(self.starting_on, "starting_on"), as_utc(self.ending_before, "ending_before")
 
     def grouping(self) -> tuple[tuple[str, ...], tuple[tuple[str, tuple[str | None, ...]], ...]]:
         """The keys to group by, and the values wanted of each."""

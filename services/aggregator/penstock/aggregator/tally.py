@@ -19,7 +19,7 @@ from penstock.kernel.meter import Aggregation, Metric, PropertyFilter
 from penstock.kernel.window import BASE_WINDOW_US
 
 Rows = npt.NDArray[np.int64]
-_NUMERIC = (Aggregation.SUM, Aggregation.MAX, Aggregation.MIN, Aggregation.LATEST)
+NUMERIC = (Aggregation.SUM, Aggregation.MAX, Aggregation.MIN, Aggregation.LATEST)
 
 
 class Places(NamedTuple):
@@ -109,7 +109,7 @@ def read_batch_properties(metrics: Sequence[Metric], properties: Sequence[bytes]
     """Read what `metrics` need; mark events bad where a number that is metered is out of range, as JSON or as text."""
     names = tuple(dict.fromkeys(name for m in metrics for name in m.property_names))
     columns = read_properties(properties, names)
-    for name in {m.aggregation_key for m in metrics if m.aggregation in _NUMERIC and m.aggregation_key is not None}:
+    for name in {m.aggregation_key for m in metrics if m.aggregation in NUMERIC and m.aggregation_key is not None}:
         columns.mark_bad_numbers(name)
     return columns
 
@@ -166,7 +166,7 @@ def _reduce(aggregation: Aggregation, values: Any, starts: Rows) -> list[Any]:
     if aggregation is not Aggregation.SUM:
         ufunc = np.maximum if aggregation is Aggregation.MAX else np.minimum
         return ufunc.reduceat(values, starts).tolist()  # type: ignore[no-any-return]
-    if values.dtype == np.int64 and int(np.abs(values).max()) > (2**62) // len(values):
+    if values.dtype == np.int64 and max(-int(values.min()), int(values.max())) > 2**62 // len(values):
         values = values.astype(object)  # an int64 sum could wrap
     return np.add.reduceat(values, starts).tolist()  # type: ignore[no-any-return]
 
@@ -174,18 +174,19 @@ def _reduce(aggregation: Aggregation, values: Any, starts: Rows) -> list[Any]:
 def tally(metric: Metric, batch: Batch) -> Contribution | None:
     """What `metric` takes from `batch`, or None. Call in the exact context: sums of decimals happen inside."""
     takes = batch.takes(metric.property_filters)
-    needs: str | None = None  # the property without which the metric does not take an event
+    needs: tuple[str, str] | None = None  # what a property must be for the metric to take an event
     values: Any = None
-    if metric.aggregation in _NUMERIC:
+    if metric.aggregation in NUMERIC:
         assert metric.aggregation_key is not None
         values, is_number = batch.properties.numbers(metric.aggregation_key)
         if not is_number.all():
-            takes, needs = takes & is_number, metric.aggregation_key
+            takes, needs = takes & is_number, ("number", metric.aggregation_key)
     names = list(metric.group_keys)
     if metric.aggregation is Aggregation.UNIQUE:
         assert metric.aggregation_key is not None
         codes, members = batch.group_codes(metric.aggregation_key)
-        takes, needs = takes & np.array([m is not None for m in members], bool)[codes], metric.aggregation_key
+        takes = takes & np.array([m is not None for m in members], bool)[codes]
+        needs = ("present", metric.aggregation_key)
         names.append(metric.aggregation_key)
     places = batch.places((metric.property_filters, needs, tuple(names)), takes, names)
     if not len(places.taken):

@@ -85,13 +85,16 @@ class UsageService:
         self, metric: Metric, query: UsageQuery, question: CellQuestion, answer: CellAnswer, vector: Vector
     ) -> Usage:
         merged: dict[_Place, Cell] = {}
+        over = self._metrics.over_at(query.tenant, metric.id)
+        # What came after the metric was archived is in no cell, so it counts in no ragged end either.
+        taken = vector if over is None else tuple(map(min, vector, over))
         starts = [_whole(span)[0] for span in query.spans]
         for row in answer.rows:
             index = bisect.bisect_right(starts, row.start_us) - 1
             if row.start_us < _whole(query.spans[index])[1]:
                 _put(metric, merged, index, row.groups, row.customer, row.member, row.cell)
         for index, ragged in _ragged(query.spans):
-            stored = self._store.read_events(query.tenant, query.customers, ragged, vector, None)
+            stored = self._store.read_events(query.tenant, query.customers, ragged, taken, None)
             for key, cell in cells_of(metric, stored).items():
                 if all(key.groups[place] in values for place, values in question.filters):
                     groups = tuple(key.groups[place] for place in question.group_at)

@@ -49,6 +49,11 @@ class Agreed(msgspec.Struct, frozen=True):
     override: Override
 
 
+def final_at(span: Span) -> datetime:
+    """When nothing more is waited for that was used in `span`: its end and the grace."""
+    return min(span.end, FAR) + GRACE
+
+
 class Contract(msgspec.Struct, frozen=True):
     """A contract of one customer on one rate card, in force in [start, end) (end None = open).
 
@@ -103,10 +108,9 @@ class Contract(msgspec.Struct, frozen=True):
         edges = {edge for balance in self.balances for edge in balance.boundaries}
         return frozenset(edge for edge in edges if period.start < edge < period.end)
 
-    def would_bill_twice(self, other: Contract) -> bool:
-        """Whether both would bill the same usage: one card of one customer, and dates that meet."""
-        same = self.customer_id == other.customer_id and self.rate_card_id == other.rate_card_id
-        return same and self.span.clip(other.span) is not None
+    def runs_beside(self, other: Contract) -> bool:
+        """Whether both are of one customer and in force at the same time."""
+        return self.customer_id == other.customer_id and self.span.clip(other.span) is not None
 
 
 def with_product_names(contract: Contract, names: Mapping[str, str]) -> Contract:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
@@ -35,7 +35,15 @@ from penstock.kernel.entry import Transaction
 from penstock.kernel.money import USD
 from penstock.kernel.problems import BadRequest
 from penstock.kernel.quantity import ZERO, exact
-from penstock.web.route import Request, Route, Scope
+from penstock.web.route import (
+    CustomersOf,
+    Request,
+    Route,
+    Scope,
+    customer_in_body,
+    customer_in_path,
+    customer_in_query,
+)
 
 _PAGE_DEFAULT, _PAGE_MAX = 25, 100
 
@@ -103,15 +111,15 @@ class BalancesApi:
         self._service = service
 
     def routes(self) -> list[Route]:
-        def route(method: str, path: str, handler: Callable[[Request], Any]) -> Route:
-            return Route(method, path, Scope.READ, handler, "contracts")
+        def route(method: str, path: str, handler: Callable[[Request], Any], customers: CustomersOf) -> Route:
+            return Route(method, path, Scope.READ, handler, "contracts", customers)
 
         return [
-            route("POST", "/v1/contracts/customerBalances/list", self.list_balances),
-            route("POST", "/v1/contracts/customerBalances/getNetBalance", self.net_balance),
-            route("GET", "/v1/contracts/getBalance", self.seed_balance),
-            route("POST", "/v1/contracts/getBalance", self.seed_balance),
-            route("GET", "/v1/customers/{customer_id}/ledger", self.ledger),
+            route("POST", "/v1/contracts/customerBalances/list", self.list_balances, customer_in_body),
+            route("POST", "/v1/contracts/customerBalances/getNetBalance", self.net_balance, customer_in_body),
+            route("GET", "/v1/contracts/getBalance", self.seed_balance, _customer_of_seed_balance),
+            route("POST", "/v1/contracts/getBalance", self.seed_balance, _customer_of_seed_balance),
+            route("GET", "/v1/customers/{customer_id}/ledger", self.ledger, customer_in_path),
             Route("POST", "/v1/contracts/addManualBalanceLedgerEntry", Scope.WRITE, self.adjust, "contracts"),
         ]
 
@@ -145,10 +153,10 @@ class BalancesApi:
     @exact
     def seed_balance(self, request: Request) -> dict[str, Any]:
         """What is left and what was consumed of all that can be drawn now, drafts included."""
-        key = request.json(SeedBody).customer_id if request.body else request.query.get("customer_id")
-        if not key:
+        named = _customer_of_seed_balance(request)
+        if not named or not named[0]:
             raise BadRequest("customer_id is missing", field="customer_id")
-        customer, now = self._service.customers.get(request.tenant, key), self._service.clock.now()
+        customer, now = self._service.customers.get(request.tenant, named[0]), self._service.clock.now()
         left, used, posted = ZERO, ZERO, self._service.ledger.transactions(request.tenant, customer.id)
         for contract, standing in self._service.standings(request.tenant, customer):
             left += sum((spendable(b, standing.live, now) for b in contract.balances), ZERO)
@@ -199,6 +207,10 @@ class BalancesApi:
             }
             for unit, each in proofs
         ]
+
+
+def _customer_of_seed_balance(request: Request) -> Sequence[str]:
+    return (request.json(SeedBody).customer_id,) if request.body else customer_in_query(request)
 
 
 def _require_spend(access_type: str) -> None:

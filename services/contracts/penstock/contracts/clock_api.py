@@ -8,7 +8,8 @@ import msgspec
 
 from penstock.contracts.edge import Instant, utc
 from penstock.contracts.service import Contracts
-from penstock.web.route import Request, Route, Scope
+from penstock.kernel.problems import Forbidden
+from penstock.web.route import OPERATOR_TENANT, Request, Route, Scope
 
 
 class AdvanceBody(msgspec.Struct, frozen=True):
@@ -30,6 +31,8 @@ class ClockApi:
         return {"data": {"now": self._service.clock.now(), "enabled": self._service.has_test_clock}}
 
     def advance(self, request: Request) -> dict[str, Any]:
-        """`finalized` counts the invoices that became final at once; those whose usage is still folded follow."""
+        """One clock for all tenants. `finalized` counts what became final at once; what is still folded follows."""
+        if request.tenant != OPERATOR_TENANT:
+            raise Forbidden(f"only an admin of the tenant {OPERATOR_TENANT} moves the time of all tenants")
         finalized = self._service.advance(utc(request.json(AdvanceBody).to))
         return {"data": {"now": self._service.clock.now(), "finalized": finalized}}

@@ -17,7 +17,7 @@ from threading import Lock
 
 import msgspec
 
-from penstock.contracts.agreement import FAR, GRACE, Contract
+from penstock.contracts.agreement import FAR, Contract, final_at
 from penstock.contracts.booking import bookings, expiration, grants, segment_account
 from penstock.contracts.clock import TestClock
 from penstock.contracts.definitions import Definitions, Stored
@@ -115,6 +115,8 @@ class Closing:
                     count += self._close(listed.tenant, listed.value.id)
                 except Problem as problem:
                     log.warning("contract %s stays open: %s", listed.value.id, problem.detail)
+                except Exception:  # one contract must not keep the others open
+                    log.exception("contract %s stays open", listed.value.id)
         return count
 
     def recover(self) -> None:
@@ -154,16 +156,16 @@ class Closing:
     def _next_due(self, stored: Stored[Contract], now: datetime) -> datetime:
         """The earliest instant at which a period or a segment can be due; past where one waits for something."""
         contract, open_periods = stored.value, self._open_periods(stored, now)
-        due = [period.end + GRACE for period in open_periods[:1]] + ([contract.start] if now < contract.start else [])
+        due = [final_at(period) for period in open_periods[:1]] + ([contract.start] if now < contract.start else [])
         segments = [segment for balance in contract.balances for segment in balance.segments]
-        due += [segment.span.end + GRACE for segment in segments if segment.id not in self._expired]
+        due += [final_at(segment.span) for segment in segments if segment.id not in self._expired]
         return min(due, default=FAR)
 
     def _is_due(self, period: Span, now: datetime) -> bool:
-        final_at = period.end + GRACE
-        if final_at > now:
+        due_at = final_at(period)
+        if due_at > now:
             return False
-        return self._usage.settled(final_at if self._test_clock is None else self._test_clock.on_log_clock(final_at))
+        return self._usage.settled(due_at if self._test_clock is None else self._test_clock.on_log_clock(due_at))
 
     def _finalize(self, stored: Stored[Contract], period: Span, now: datetime) -> None:
         draft = self._draft(stored, period, self._left(stored))
@@ -224,7 +226,7 @@ class Closing:
             (balance, segment)
             for balance in stored.value.balances
             for segment in balance.segments
-            if segment.span.end + GRACE <= now and segment.id not in self._expired
+            if final_at(segment.span) <= now and segment.id not in self._expired
         ]
         if not ended:
             return

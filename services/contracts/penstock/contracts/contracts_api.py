@@ -18,7 +18,7 @@ from penstock.contracts.override_request import read_dollar_override
 from penstock.contracts.service import Contracts
 from penstock.kernel.problems import BadRequest, Unprocessable
 from penstock.web.page import decode_cursor, encode_cursor
-from penstock.web.route import Request, Route, Scope
+from penstock.web.route import Request, Route, Scope, customer_in_body
 
 _PAGE_MAX = 20
 
@@ -54,7 +54,7 @@ class ContractsApi:
 
     def routes(self) -> list[Route]:
         def route(path: str, scope: Scope, handler: Callable[[Request], Any]) -> Route:
-            return Route("POST", path, scope, handler, "contracts")
+            return Route("POST", path, scope, handler, "contracts", customer_in_body)
 
         return [
             route("/v1/contracts/create", Scope.WRITE, self.create),

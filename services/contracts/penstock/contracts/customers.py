@@ -98,6 +98,9 @@ class CustomerBook:
         stored = self._customers.find(tenant, key)
         return None if stored is None else stored.value.id
 
+    def name_of(self, tenant: str, customer_id: str) -> str:
+        return self.get(tenant, customer_id).name
+
     def _stored(self, tenant: str, key: str) -> Stored[Customer]:
         stored = self._customers.find(tenant, key)
         if stored is None:

@@ -9,7 +9,7 @@ import msgspec
 from penstock.contracts.customers import Customer
 from penstock.contracts.service import Contracts
 from penstock.web.page import decode_cursor, page
-from penstock.web.route import Request, Route, Scope
+from penstock.web.route import Request, Route, Scope, customer_in_path
 
 _PAGE_DEFAULT, _PAGE_MAX = 100, 100
 
@@ -42,7 +42,7 @@ class CustomersApi:
         return [
             Route("POST", "/v1/customers", Scope.WRITE, self.create, "contracts"),
             Route("GET", "/v1/customers", Scope.READ, self.list_customers, "contracts"),
-            Route("GET", one, Scope.READ, self.get, "contracts"),
+            Route("GET", one, Scope.READ, self.get, "contracts", customer_in_path),
             Route("POST", f"{one}/setIngestAliases", Scope.WRITE, self.set_aliases, "contracts"),
             Route("POST", f"{one}/setName", Scope.WRITE, self.rename, "contracts"),
             Route("POST", "/v1/customers/archive", Scope.WRITE, self.archive, "contracts"),

@@ -6,7 +6,7 @@ Metronome counts USD in cents and every other unit in whole units; in here it is
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from enum import Enum
 from typing import Annotated, Any, TypeVar
@@ -16,6 +16,7 @@ import msgspec
 from penstock.kernel.money import USD, Unit, is_bookable
 from penstock.kernel.problems import BadRequest, OutOfRange, Unprocessable
 from penstock.kernel.quantity import bounded, exact, to_text
+from penstock.web.instant import as_utc
 from penstock.web.route import decode_json
 
 T = TypeVar("T")
@@ -37,7 +38,7 @@ def is_given(raw: msgspec.Raw) -> bool:
 
 
 def utc(instant: datetime) -> datetime:
-    return instant.astimezone(UTC)
+    return as_utc(instant, "an instant")
 
 
 def number(value: Decimal, field: str) -> Decimal:

@@ -10,7 +10,7 @@ from penstock.contracts.invoice_view import explanation, invoice_view
 from penstock.contracts.invoicing import Invoice, InvoiceStatus
 from penstock.contracts.service import Contracts
 from penstock.kernel.problems import BadRequest
-from penstock.web.route import Request, Route, Scope
+from penstock.web.route import Request, Route, Scope, customer_in_path, customer_in_query
 
 _PAGE_DEFAULT, _PAGE_MAX = 25, 100
 _TYPES = ("USAGE", "USAGE_CONSOLIDATED", "SCHEDULED")
@@ -23,10 +23,10 @@ class InvoicesApi:
     def routes(self) -> list[Route]:
         many = "/v1/customers/{customer_id}/invoices"
         return [
-            Route("GET", many, Scope.READ, self.list_invoices, "contracts"),
-            Route("GET", f"{many}/{{invoice_id}}", Scope.READ, self.get, "contracts"),
-            Route("GET", f"{many}/{{invoice_id}}/explain", Scope.READ, self.explain, "contracts"),
-            Route("GET", "/v1/invoices", Scope.READ, self.list_invoices, "contracts"),
+            Route("GET", many, Scope.READ, self.list_invoices, "contracts", customer_in_path),
+            Route("GET", f"{many}/{{invoice_id}}", Scope.READ, self.get, "contracts", customer_in_path),
+            Route("GET", f"{many}/{{invoice_id}}/explain", Scope.READ, self.explain, "contracts", customer_in_path),
+            Route("GET", "/v1/invoices", Scope.READ, self.list_invoices, "contracts", customer_in_query),
         ]
 
     def list_invoices(self, request: Request) -> dict[str, Any]:

@@ -85,8 +85,13 @@ class Contracts:
             return self._rating.rate_card_id(tenant, id, alias)
 
     def _refuse_overlap(self, tenant: str, contract: Contract) -> None:
+        """Two contracts bill the same usage where they run side by side on cards that price the same metric."""
+        card = contract.rate_card_id
         for other in self._contracts.list(tenant, parent=contract.customer_id):
-            if contract.would_bill_twice(other.value):
+            if not contract.runs_beside(other.value):
+                continue
+            theirs_too = self._rating.metrics_of(tenant, other.value.rate_card_id)
+            if card == other.value.rate_card_id or self._rating.metrics_of(tenant, card) & theirs_too:
                 mine, theirs = (f"{c.name or c.id} from {c.start.isoformat()}" for c in (contract, other.value))
                 raise Conflict(
                     f"contract {other.value.id} ({theirs}) and the new contract ({mine}) would bill the same usage;"

@@ -11,15 +11,24 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from penstock.gateway.answer import EventVerdict, IngestAnswer, Receipt
-from penstock.gateway.columns import Columns
+from penstock.gateway.columns import Columns, code, codes_of, take_coded
 from penstock.gateway.decode import Decoded
 from penstock.gateway.dedupe import Window
 from penstock.gateway.validate import Reasons, validate
 from penstock.kernel.chunk import Chunk
-from penstock.kernel.event import TRANSACTION_ID_CHARS_MAX, Verdict
-from penstock.kernel.identity import BodyHashes, Identities, hash_bodies, identify, partition_of
+from penstock.kernel.event import PROPERTIES_BYTES_MAX, TRANSACTION_ID_CHARS_MAX, UsageEvent, Verdict
+from penstock.kernel.identity import (
+    BodyHashes,
+    Identities,
+    hash_texts,
+    identify_encoded,
+    mix_bodies,
+    partition_of,
+)
 from penstock.kernel.idset import Verdicts
 from penstock.kernel.record import LogIdentity
 
@@ -48,26 +57,28 @@ class Batch:
         log: LogIdentity,
         now_us: int,
         piece_bytes_max: int,
+        properties_bytes_max: int = PROPERTIES_BYTES_MAX,
     ) -> None:
         self._requests = requests
         self._edges = np.cumsum([0, *(len(request.events) for request in requests)]).tolist()
-        self._columns = Columns.of([event for request in requests for event in request.events])
-        times_us, self._reasons = validate(self._columns, now_us)
+        self._columns = _gather(requests)
+        self._reasons = validate(self._columns, now_us, properties_bytes_max)
         self._identities = self._identify(tenants, log.hash_key)
-        columns = self._columns
-        self._bodies = hash_bodies(columns.customers, columns.event_types, times_us, columns.properties)
+        self._bodies = _hash(self._columns)
         self._verdicts = _judge(window, self._identities, self._bodies, self._reasons)
-        self._piece_of = np.full(len(columns), NOWHERE, np.int32)
-        self.pieces = self._cut(tenants, times_us, log.partitions, piece_bytes_max)
+        self._piece_of = np.full(len(self._columns), NOWHERE, np.int32)
+        self.pieces = self._cut(tenants, log.partitions, piece_bytes_max)
 
     def _identify(self, tenants: Sequence[str], hash_key: bytes) -> Identities:
-        edges, ids = self._edges, self._columns.transaction_ids
-        parts = [identify(hash_key, tenant, ids[edges[k] : edges[k + 1]]) for k, tenant in enumerate(tenants)]
+        ids = self._columns.transaction_ids.cast(pa.binary()).to_numpy(zero_copy_only=False).tolist()
+        edges = iter(itertools.pairwise(self._edges))
+        parts: list[Identities] = []
+        for tenant, group in itertools.groupby(tenants):
+            spans = [next(edges) for _ in group]
+            parts.append(identify_encoded(hash_key, tenant, ids[spans[0][0] : spans[-1][1]]))
         return np.concatenate(parts)
 
-    def _cut(
-        self, tenants: Sequence[str], times_us: npt.NDArray[np.int64], partitions: int, piece_bytes_max: int
-    ) -> list[Piece]:
+    def _cut(self, tenants: Sequence[str], partitions: int, piece_bytes_max: int) -> list[Piece]:
         """The accepted events as chunks, by partition, each of about `piece_bytes_max` of properties at most."""
         accepted = np.flatnonzero(self._verdicts == Verdict.ACCEPTED)
         if not len(accepted):
@@ -75,8 +86,8 @@ class Batch:
         partition = partition_of(self._identities[accepted], partitions)
         order = np.argsort(partition, kind="stable")
         rows = accepted[order]
-        chunk = self._chunk(tenants, times_us).take(rows)
-        lengths = (self._columns.ends - self._columns.starts)[rows]
+        chunk = self._chunk(tenants, rows)
+        lengths = pc.binary_length(self._columns.joined).to_numpy(zero_copy_only=False)[rows]
         edges = np.searchsorted(partition[order], np.arange(partitions + 1)).tolist()
         pieces: list[Piece] = []
         for number, (start, end) in enumerate(itertools.pairwise(edges)):
@@ -86,18 +97,27 @@ class Batch:
                     pieces.append(Piece(number, chunk.slice(int(part[0]), len(part)).encode()))
         return pieces
 
-    def _chunk(self, tenants: Sequence[str], times_us: npt.NDArray[np.int64]) -> Chunk:
-        columns, edges = self._columns, self._edges
-        return Chunk.build(
-            identities=self._identities,
-            body_hashes=self._bodies,
-            tenants=[tenant for k, tenant in enumerate(tenants) for _ in range(edges[k], edges[k + 1])],
+    def _chunk(self, tenants: Sequence[str], rows: npt.NDArray[np.int64]) -> Chunk:
+        """The events at `rows`. What only the others say stays out of its dictionaries too."""
+        columns = self._columns
+        tenant = _repeat(tenants, np.diff(self._edges))
+        if not np.array_equal(rows, np.arange(len(columns))):
+            columns, tenant = columns.take(rows), take_coded(tenant, rows)
+        return Chunk.of_columns(
+            identities=self._identities[rows],
+            body_hashes=self._bodies[rows],
+            tenants=tenant,
             customers=columns.customers,
             event_types=columns.event_types,
-            times_us=times_us,
+            times_us=columns.times_us,
             transaction_ids=columns.transaction_ids,
-            properties=columns.arrow_properties(),
+            properties=columns.joined,
         )
+
+    @property
+    def accepted(self) -> int:
+        """How many events are in the pieces."""
+        return int(np.count_nonzero(self._verdicts == Verdict.ACCEPTED))
 
     def remember(self, window: Window, day: int) -> None:
         """Call once every piece is durable: what is lost before must be accepted again."""
@@ -124,13 +144,47 @@ class Batch:
     def _not_accepted(self, number: int) -> tuple[EventVerdict, ...]:
         start, end = self._edges[number], self._edges[number + 1]
         request = self._requests[number]
-        found = [EventVerdict(r.index, None, Verdict.REJECTED, r.reason) for r in request.refusals]
+        found = [EventVerdict(r.index, r.transaction_id, Verdict.REJECTED, r.reason) for r in request.refusals]
         for row in (start + np.flatnonzero(self._verdicts[start:end])).tolist():
             verdict = Verdict(self._verdicts[row])
-            transaction_id = self._columns.transaction_ids[row][:TRANSACTION_ID_CHARS_MAX]
+            transaction_id = self._columns.transaction_ids[row].as_py()[:TRANSACTION_ID_CHARS_MAX]
             reason = self._reasons[row] if verdict is Verdict.REJECTED else REASONS[verdict]
             found.append(EventVerdict(request.indexes[row - start], transaction_id, verdict, reason))
         return tuple(sorted(found, key=lambda event: event.index))
+
+
+def _gather(requests: Sequence[Decoded]) -> Columns:
+    """The events of all requests, in order. Rows become columns all at once: requests are many and may be small."""
+    parts: list[Columns] = []
+    rows: list[UsageEvent] = []
+    for request in requests:
+        if isinstance(request.events, list):
+            rows += request.events
+            continue
+        if rows:
+            parts.append(Columns.of(rows))
+            rows = []
+        parts.append(request.events)
+    if rows or not parts:
+        parts.append(Columns.of(rows))
+    return Columns.concat(parts)
+
+
+def _hash(columns: Columns) -> BodyHashes:
+    customers, event_types = columns.customers, columns.event_types
+    return mix_bodies(
+        hash_texts(customers.dictionary.to_pylist())[codes_of(customers)],
+        hash_texts(event_types.dictionary.to_pylist())[codes_of(event_types)],
+        columns.times_us,
+        columns.properties,
+    )
+
+
+def _repeat(tenants: Sequence[str], events: npt.NDArray[np.int64]) -> pa.DictionaryArray:
+    """Each request's tenant, once for each of its events."""
+    places = {tenant: place for place, tenant in enumerate(dict.fromkeys(tenants))}
+    codes = np.repeat(np.array([places[tenant] for tenant in tenants], np.int32), events)
+    return code(codes, pa.array(list(places), pa.string()))
 
 
 def _judge(window: Window, identities: Identities, bodies: BodyHashes, reasons: Reasons) -> Verdicts:

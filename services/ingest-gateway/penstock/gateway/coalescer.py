@@ -14,10 +14,13 @@ import msgspec
 
 from penstock.gateway.answer import IngestAnswer, Receipt
 from penstock.gateway.batch import Batch
+from penstock.gateway.budget import Budget
 from penstock.gateway.decode import Decoded
 from penstock.gateway.dedupe import Window
+from penstock.gateway.watch import Watch
+from penstock.kernel.event import PROPERTIES_BYTES_MAX
 from penstock.kernel.ports import Appended, EventLog
-from penstock.kernel.problems import LogUnavailable, TooMany
+from penstock.kernel.problems import LogUnavailable
 from penstock.kernel.record import US_PER_DAY, Kind
 
 # Below this many queued events a batch waits `linger_ms` for company; above, it is worth an append of its own.
@@ -33,13 +36,14 @@ async def room_always() -> None:
 
 
 class CoalescerSettings(msgspec.Struct, frozen=True):
-    """`queue_bytes_max` bounds the request bodies that wait or are being appended; beyond it `TooMany`."""
+    """`queue_bytes_max` bounds the request bodies that arrive, wait or are being appended; beyond it `TooMany`."""
 
     linger_ms: int = 5
     batch_events_max: int = 20_000
     batch_bytes_max: int = 8 * 1024 * 1024  # of request bodies; a larger request is a batch of its own
     piece_bytes_max: int = 1024 * 1024  # of properties, before compression
     queue_bytes_max: int = 64 * 1024 * 1024
+    properties_bytes_max: int = PROPERTIES_BYTES_MAX  # of one event
 
 
 class _Waiting(msgspec.Struct):
@@ -59,11 +63,13 @@ class Coalescer:
         now_us: Callable[[], int],
         settings: CoalescerSettings,
         room: Room,
+        budget: Budget,
+        watch: Watch,
     ) -> None:
+        self._budget, self._watch = budget, watch
         self._log, self._window, self._now_us, self._settings, self._room = log, window, now_us, settings, room
         self._queue: deque[_Waiting] = deque()
         self._queued_events = 0
-        self._held_bytes = 0
         self._some = asyncio.Event()  # something waits, or the end
         self._enough = asyncio.Event()  # what waits is worth an append, or the end
         self._closing = False
@@ -72,14 +78,17 @@ class Coalescer:
         """Raise `TooMany` where the queue has no room for a body of this size, `LogUnavailable` once it is closing."""
         if self._closing:
             raise LogUnavailable("the gateway is shutting down", retry_after_s=1)
-        if self._held_bytes + body_bytes > self._settings.queue_bytes_max:
-            raise TooMany("the gateway has as much waiting as it may hold", retry_after_s=1)
+        self._budget.refuse_beyond(body_bytes)
 
     async def submit(self, tenant: str, request: Decoded, body_bytes: int) -> IngestAnswer:
-        """Return once the request's accepted events are durable. Raise `LogUnavailable`: retry with the same ids."""
+        """Return once the request's accepted events are durable. Raise `LogUnavailable`: retry with the same ids.
+
+        Raise `TooMany` where the queue has no room. The bytes are held until the outcome is known, even where nobody
+        waits for it any more.
+        """
+        self._budget.take(body_bytes)
         answer: asyncio.Future[IngestAnswer] = asyncio.get_running_loop().create_future()
         self._queue.append(_Waiting(tenant, request, body_bytes, answer))
-        self._held_bytes += body_bytes
         self._queued_events += len(request.events)
         self._signal()
         return await answer
@@ -97,7 +106,7 @@ class Coalescer:
             except Exception as exc:  # a bug in one batch: its callers hear of it, the gateway goes on
                 _refuse(group, exc)
             finally:
-                self._held_bytes -= sum(waiting.body_bytes for waiting in group)
+                self._budget.give_back(sum(waiting.body_bytes for waiting in group))
 
     async def _take(self) -> list[_Waiting]:
         """The next requests, as many as one batch may hold and at least one; none when closed and empty."""
@@ -137,6 +146,7 @@ class Coalescer:
             self._log.identity,
             now_us,
             self._settings.piece_bytes_max,
+            self._settings.properties_bytes_max,
         )
         appends = [self._log.append(p.partition, Kind.CHUNK, now_us, p.payload) for p in batch.pieces]
         outcomes = await asyncio.gather(*appends, return_exceptions=True)
@@ -146,6 +156,7 @@ class Coalescer:
             _refuse(group, failures[0])
             return
         batch.remember(self._window, now_us // US_PER_DAY)
+        self._watch.appended(len(group), batch.accepted, [len(piece.payload) for piece in batch.pieces])
         for number, waiting in enumerate(group):
             if not waiting.answer.done():  # its caller may have gone away
                 waiting.answer.set_result(batch.answer(number, receipts))

@@ -1,51 +1,130 @@
-"""The events of many requests as columns: what is checked, hashed and logged a whole column at a time."""
+"""The events of many requests as columns: what is checked, hashed and logged a whole column at a time.
+
+Rows of JSON and columns of Arrow both become this; from here on nobody knows which they were.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from penstock.gateway.timestamps import Times, parse_times
 from penstock.kernel.event import UsageEvent
+
+Codes = npt.NDArray[np.integer[Any]]
 
 
 class Columns(msgspec.Struct, frozen=True):
-    """One entry per event. `properties` are views of the request bodies; `joined` is their bytes on end."""
+    """One entry per event, none null, no properties empty.
 
-    transaction_ids: list[str]
-    customers: list[str]
-    event_types: list[str]
-    timestamps: list[str]
-    properties: list[bytes]
-    joined: bytes
-    ends: npt.NDArray[np.int64]  # where each event's properties end in `joined`
+    `properties` are the texts of `joined`, for those who take them one by one.
+    """
+
+    transaction_ids: pa.StringArray
+    customers: pa.DictionaryArray  # of distinct texts, each of them used
+    event_types: pa.DictionaryArray
+    times_us: Times
+    bad_times: Mapping[int, str]  # by row, why its timestamp is none; its time is then 0
+    properties: Sequence[bytes]
+    joined: pa.BinaryArray
 
     @classmethod
     def of(cls, events: Sequence[UsageEvent]) -> Columns:
-        properties: list[bytes] = [event.properties for event in events]
-        lengths = np.fromiter(map(len, properties), np.int64, len(properties))
-        return cls(
+        times_us, bad_times = parse_times(pa.array([event.timestamp for event in events], pa.string()))
+        return cls.of_lists(
             [event.transaction_id for event in events],
             [event.customer_id for event in events],
             [event.event_type for event in events],
-            [event.timestamp for event in events],
+            times_us,
+            [event.properties for event in events],
+            bad_times,
+        )
+
+    @classmethod
+    def of_lists(
+        cls,
+        transaction_ids: Sequence[str],
+        customers: Sequence[str],
+        event_types: Sequence[str],
+        times_us: Times,
+        properties: Sequence[bytes],
+        bad_times: Mapping[int, str] | None = None,
+    ) -> Columns:
+        return cls(
+            pa.array(transaction_ids, pa.string()),
+            pa.array(customers, pa.string()).dictionary_encode(),
+            pa.array(event_types, pa.string()).dictionary_encode(),
+            times_us,
+            bad_times or {},
             properties,
-            b"".join(properties),
-            np.cumsum(lengths),
+            join(properties),
+        )
+
+    @classmethod
+    def concat(cls, parts: Sequence[Columns]) -> Columns:
+        """The events of all parts, in order."""
+        if len(parts) == 1:
+            return parts[0]
+        edges = np.cumsum([0, *map(len, parts)]).tolist()
+        return cls(
+            pa.concat_arrays([part.transaction_ids for part in parts]),
+            _concat_coded([part.customers for part in parts]),
+            _concat_coded([part.event_types for part in parts]),
+            np.concatenate([part.times_us for part in parts]),
+            {edge + row: why for edge, part in zip(edges, parts, strict=False) for row, why in part.bad_times.items()},
+            list(itertools.chain.from_iterable(part.properties for part in parts)),
+            pa.concat_arrays([part.joined for part in parts]),
+        )
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Columns:
+        """The events at `rows`, all of good times, in that order."""
+        places = pa.array(rows)
+        return Columns(
+            self.transaction_ids.take(places),
+            take_coded(self.customers, rows),
+            take_coded(self.event_types, rows),
+            self.times_us[rows],
+            {},
+            [self.properties[row] for row in rows.tolist()],
+            self.joined.take(places),
         )
 
     def __len__(self) -> int:
-        return len(self.transaction_ids)
+        return len(self.times_us)
 
-    @property
-    def starts(self) -> npt.NDArray[np.int64]:
-        return np.concatenate([[0], self.ends[:-1]]) if len(self.ends) else self.ends
 
-    def arrow_properties(self) -> pa.Array:
-        """The properties as an Arrow column that shares `joined`: no copy per event."""
-        offsets = np.concatenate([[0], self.ends]).astype(np.int32)
-        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(self.joined)]
-        return pa.Array.from_buffers(pa.binary(), len(self), buffers)
+def join(texts: Sequence[bytes]) -> pa.BinaryArray:
+    """Texts as an Arrow column over their joined bytes: no Arrow value is made per text."""
+    lengths = np.fromiter(map(len, texts), np.int32, len(texts))
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    return pa.Array.from_buffers(
+        pa.binary(), len(texts), [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(texts))]
+    )
+
+
+def code(codes: Codes, texts: pa.StringArray) -> pa.DictionaryArray:
+    """A coded column of those of the distinct `texts` that are used."""
+    used = np.bincount(codes.astype(np.int64), minlength=len(texts)) > 0
+    if not used.all():
+        codes = (np.cumsum(used) - 1)[codes]
+        texts = texts.filter(pa.array(used))
+    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), texts)
+
+
+def codes_of(column: pa.DictionaryArray) -> Codes:
+    codes: Codes = column.indices.to_numpy(zero_copy_only=False)
+    return codes
+
+
+def take_coded(column: pa.DictionaryArray, rows: npt.NDArray[np.int64]) -> pa.DictionaryArray:
+    return code(codes_of(column)[rows], column.dictionary)
+
+
+def _concat_coded(parts: Sequence[pa.DictionaryArray]) -> pa.DictionaryArray:
+    return pa.concat_arrays(pa.chunked_array(parts).unify_dictionaries().chunks)

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import timedelta
 from typing import Any
 
 import msgspec
 
 from penstock.gateway.answer import IngestAnswer
+from penstock.gateway.encodings import encoding_of, unpack
+from penstock.gateway.formats import format_of
 from penstock.gateway.ingest import Gateway
-from penstock.gateway.keys import OPERATOR_TENANT, ApiKey, Keys
+from penstock.gateway.keys import OVERLAP_DEFAULT, ApiKey, Keys, parse_scopes
 from penstock.kernel.problems import BadRequest, Forbidden
 from penstock.web.page import decode_cursor, page
 from penstock.web.problem import CONTENT_TYPE
-from penstock.web.route import Principal, Request, Response, Route, Scope
+from penstock.web.route import OPERATOR_TENANT, Principal, Request, Response, Route, Scope
 
 OWNER = "gateway"
-# What JSON is sent as: by SDKs, by curl without a header, by scripts.
-JSON_TYPES = ("application/json", "application/x-www-form-urlencoded", "application/octet-stream", "text/plain", "")
-NAME_CHARS_MAX = 200
+# A body that may take longer than this to unpack is unpacked in a thread, a few at a time: each may become large.
+UNPACK_INLINE_BYTES_MAX = 64 * 1024
 PAGE_KEYS_MAX = 100
 
 
-async def ingest_http(gateway: Gateway, principal: Principal, body: bytes, content_type: str | None) -> Response:
+async def ingest_http(
+    gateway: Gateway, principal: Principal, body: bytes, content_type: str | None, content_encoding: str | None = None
+) -> Response:
     """200 when nothing was rejected, else 400: the SDK discards a 200's body. The good events are durable in both."""
     if not principal.may(Scope.INGEST):
         raise Forbidden("this API key may not ingest: it lacks the scope ingest")
-    media_type = (content_type or "").partition(";")[0].strip().lower()
-    if media_type not in JSON_TYPES and not media_type.endswith("+json"):
-        raise BadRequest(f"events are taken as application/json, not {media_type}", field="content-type")
-    answer = await gateway.ingest(principal.tenant, body)
+    form, encoding = format_of(content_type), encoding_of(content_encoding)
+    if encoding is not None:
+        body = await _unpacked(gateway, body, encoding)
+    answer = await gateway.ingest(principal.tenant, body, form)
     if not answer.rejected:
         return Response(_body(answer))
     detail = f"{answer.rejected} of the events were rejected, see `events`; {answer.accepted} were accepted"
@@ -40,6 +45,18 @@ async def ingest_http(gateway: Gateway, principal: Principal, body: bytes, conte
         "message": detail,
     }
     return Response(problem | _body(answer), 400, (), CONTENT_TYPE)
+
+
+async def _unpacked(gateway: Gateway, body: bytes, encoding: str) -> bytes:
+    bytes_max = gateway.settings.request_bytes_max
+    if len(body) <= UNPACK_INLINE_BYTES_MAX:
+        return unpack(body, encoding, bytes_max)
+    gateway.budget.take(len(body))
+    try:
+        async with gateway.unpacking:
+            return await asyncio.to_thread(unpack, body, encoding, bytes_max)
+    finally:
+        gateway.budget.give_back(len(body))
 
 
 def _body(answer: IngestAnswer) -> dict[str, Any]:
@@ -62,6 +79,11 @@ class _NewKey(msgspec.Struct):
     name: str
     scopes: list[str]
     tenant: str | None = None
+    customer_id: str | None = None
+
+
+class _Rotation(msgspec.Struct):
+    overlap_seconds: int = int(OVERLAP_DEFAULT.total_seconds())
 
 
 class KeysApi:
@@ -74,14 +96,14 @@ class KeysApi:
         return [
             Route("POST", "/v1/api-keys", Scope.ADMIN, self.create, OWNER),
             Route("GET", "/v1/api-keys", Scope.ADMIN, self.list, OWNER),
+            Route("POST", "/v1/api-keys/{key_id}/rotate", Scope.ADMIN, self.rotate, OWNER),
             Route("POST", "/v1/api-keys/{key_id}/revoke", Scope.ADMIN, self.revoke, OWNER),
         ]
 
     def create(self, request: Request) -> dict[str, Any]:
         new = request.json(_NewKey)
-        if not 0 < len(new.name) <= NAME_CHARS_MAX:
-            raise BadRequest(f"name needs 1 to {NAME_CHARS_MAX} characters", field="name")
-        key, text = self._keys.create(_tenant(request, new.tenant), new.name, _scopes(new.scopes))
+        scopes = parse_scopes(new.scopes)
+        key, text = self._keys.create(_tenant(request, new.tenant), new.name, scopes, new.customer_id)
         return {"data": _view(key) | {"key": text}}
 
     def list(self, request: Request) -> dict[str, Any]:
@@ -89,6 +111,12 @@ class KeysApi:
         limit = request.limit(PAGE_KEYS_MAX, PAGE_KEYS_MAX)
         rows = self._keys.list(tenant, decode_cursor(request.query.get("next_page")), limit + 1)
         return page([_view(key) for _, key in rows], limit, rows[:limit][-1][0] if rows else None)
+
+    def rotate(self, request: Request) -> dict[str, Any]:
+        """A body is not needed; `overlap_seconds` says for how long the old secret is still good."""
+        tenant, seconds = _tenant(request, request.query.get("tenant")), request.json(_Rotation).overlap_seconds
+        key, text = self._keys.rotate(tenant, request.path["key_id"], timedelta(seconds=seconds))
+        return {"data": _view(key) | {"key": text}}
 
     def revoke(self, request: Request) -> dict[str, Any]:
         tenant = _tenant(request, request.query.get("tenant"))
@@ -106,19 +134,14 @@ def _tenant(request: Request, asked: str | None) -> str:
     return asked
 
 
-def _scopes(names: list[str]) -> list[Scope]:
-    grantable = {scope.value: scope for scope in Scope if scope is not Scope.OPEN}
-    if not names or any(name.lower() not in grantable for name in names):
-        raise BadRequest(f"scopes must be some of {', '.join(grantable)}", field="scopes")
-    return [grantable[name] for name in dict.fromkeys(map(str.lower, names))]
-
-
 def _view(key: ApiKey) -> dict[str, Any]:
     return {
         "id": key.id,
         "tenant": key.tenant,
         "name": key.name,
         "scopes": [scope.value for scope in key.scopes],
+        "customer_id": key.customer_id,
         "revoked": key.revoked,
+        "previous_secret_until": key.previous_until,
         "created_at": key.created_at,
     }

@@ -4,38 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+import time
 
 import msgspec
 
 from penstock.gateway.answer import IngestAnswer
+from penstock.gateway.budget import Budget
 from penstock.gateway.coalescer import Coalescer, CoalescerSettings, Room, room_always
-from penstock.gateway.decode import decode
+from penstock.gateway.decode import Decoded, refuse_too_large
 from penstock.gateway.dedupe import Window
+from penstock.gateway.formats import Format, decode_body
+from penstock.gateway.memory import RecentVerdicts
+from penstock.gateway.rate_limit import RateLimits, TenantRates
 from penstock.gateway.restore import restore
 from penstock.gateway.ticker import tick_forever
-from penstock.kernel.event import Verdict
+from penstock.gateway.watch import Unwatched, Watch
 from penstock.kernel.ports import Clock, EventLog
 from penstock.kernel.record import US_PER_DAY
 from penstock.kernel.window import to_us
 
-# Told of every answered request: tenant, verdict, events. What is not durable is not counted.
-Counter = Callable[[str, Verdict, int], None]
+# Bodies unpacked at a time: what they become is not known, only how much it is at most.
+UNPACKING_MAX = 2
 
 
 class GatewaySettings(msgspec.Struct, frozen=True):
     """The limits of one gateway. `window_*` bound the ids it remembers; the aggregator remembers for longer."""
 
-    request_bytes_max: int = 32 * 1024 * 1024
+    request_bytes_max: int = 32 * 1024 * 1024  # packed and unpacked
     request_events_max: int = 10_000
+    arrow_events_max: int = 100_000  # as columns an event costs so much less
     window_ids_max: int = 2_000_000
     window_days: int = 1
     tick_interval_ms: int = 5_000
     coalescer: CoalescerSettings = CoalescerSettings()
-
-
-def count_nothing(tenant: str, verdict: Verdict, events: int) -> None:
-    """The counter of a gateway that nobody watches."""
+    tenant: RateLimits = RateLimits()
 
 
 class Gateway:
@@ -46,13 +48,17 @@ class Gateway:
         log: EventLog,
         clock: Clock,
         settings: GatewaySettings = GatewaySettings(),  # noqa: B008  # frozen
-        counter: Counter = count_nothing,
+        watch: Watch = Unwatched(),  # noqa: B008  # holds nothing
         room: Room = room_always,
     ) -> None:
         self.settings = settings
-        self._log, self._clock, self._counter = log, clock, counter
+        self._log, self._clock, self._watch = log, clock, watch
+        self.memory = RecentVerdicts()
         self._window = Window(settings.window_ids_max, settings.window_days)
-        self._coalescer = Coalescer(log, self._window, self._now_us, settings.coalescer, room)
+        self.budget = Budget(settings.coalescer.queue_bytes_max)
+        self.unpacking = asyncio.Semaphore(UNPACKING_MAX)
+        self._rates = TenantRates(settings.tenant)
+        self._coalescer = Coalescer(log, self._window, self._now_us, settings.coalescer, room, self.budget, watch)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -66,18 +72,36 @@ class Gateway:
             ),
         ]
 
-    async def ingest(self, tenant: str, body: bytes) -> IngestAnswer:
+    async def ingest(self, tenant: str, body: bytes, form: Format = Format.JSON) -> IngestAnswer:
         """Return once every accepted event is durable.
 
         Raise `BadRequest` or `TooLarge` for the request as a whole, `TooMany` with a time to wait, and
         `LogUnavailable` where the outcome is unknown: retry with the same ids.
         """
+        refuse_too_large(len(body), self.settings.request_bytes_max)
         self._coalescer.admit(len(body))
-        request = decode(body, self.settings.request_events_max, self.settings.request_bytes_max)
-        answer = await self._coalescer.submit(tenant, request, len(body))
-        for verdict, events in answer.counts().items():
-            if events:
-                self._counter(tenant, verdict, events)
+        self._rates.refuse_beyond(tenant, self._now_us())
+        columns = form is Format.ARROW
+        events_max = self.settings.arrow_events_max if columns else self.settings.request_events_max
+        request = decode_body(form, body, events_max, self.settings.request_bytes_max)
+        return await self._submit(tenant, request, len(body))
+
+    async def ingest_arrow(self, tenant: str, stream: bytes) -> IngestAnswer:
+        """`ingest` of an Arrow IPC stream."""
+        return await self.ingest(tenant, stream, Format.ARROW)
+
+    async def ingest_decoded(self, tenant: str, request: Decoded, body_bytes: int) -> IngestAnswer:
+        """`ingest` for a caller with a decoder of its own; `body_bytes` is what it decoded."""
+        self._coalescer.admit(body_bytes)
+        self._rates.refuse_beyond(tenant, self._now_us())
+        return await self._submit(tenant, request, body_bytes)
+
+    async def _submit(self, tenant: str, request: Decoded, body_bytes: int) -> IngestAnswer:
+        self._rates.spend(tenant, len(request.events) + len(request.refusals), body_bytes, self._now_us())
+        started_s = time.perf_counter()
+        answer = await self._coalescer.submit(tenant, request, body_bytes)
+        self._watch.answered(tenant, answer, body_bytes, time.perf_counter() - started_s)
+        self.memory.note(tenant, answer.events, self._clock.now())
         return answer
 
     async def drain(self) -> None:

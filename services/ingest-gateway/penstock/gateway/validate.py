@@ -1,4 +1,4 @@
-"""What the gateway refuses, event by event, and why. Pure: columns and the time in, times and reasons out.
+"""What the gateway refuses, event by event, and why. Pure: columns and the time in, reasons out.
 
 Column operations, so that a good batch costs no Python statement per event. Who refuses what is settled in DESIGN.md
 section 5: what `properties` hold is the fold's to judge, here only their shape.
@@ -6,14 +6,16 @@ section 5: what `properties` hold is the fold's to judge, here only their shape.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from penstock.gateway.brackets import nesting, opens
-from penstock.gateway.columns import Columns
-from penstock.gateway.timestamps import Times, parse_times
+from penstock.gateway.columns import Columns, codes_of
+from penstock.gateway.timestamps import Times
 from penstock.kernel.event import (
     BACKDATE_DAYS_MAX,
     CUSTOMER_KEY_CHARS_MAX,
@@ -28,21 +30,20 @@ US_PER_HOUR = 3_600_000_000
 Reasons = dict[int, str]
 
 
-def validate(columns: Columns, now_us: int) -> tuple[Times, Reasons]:
-    """The instant of each event, and by row the first reason why it is rejected; the rows without one are good."""
-    times_us, bad_times = parse_times(columns.timestamps)
+def validate(columns: Columns, now_us: int, properties_bytes_max: int = PROPERTIES_BYTES_MAX) -> Reasons:
+    """By row the first reason why an event is rejected; the rows without one are good."""
     reasons: Reasons = {}
     for found in (
         _bad_texts("transaction_id", columns.transaction_ids, TRANSACTION_ID_CHARS_MAX),
-        _bad_texts("customer_id", columns.customers, CUSTOMER_KEY_CHARS_MAX),
-        _bad_texts("event_type", columns.event_types, EVENT_TYPE_CHARS_MAX),
-        bad_times.items(),
-        _out_of_reach(times_us, now_us),
-        _bad_properties(columns),
+        _bad_codes("customer_id", columns.customers, CUSTOMER_KEY_CHARS_MAX),
+        _bad_codes("event_type", columns.event_types, EVENT_TYPE_CHARS_MAX),
+        columns.bad_times.items(),
+        _out_of_reach(columns.times_us, now_us),
+        _bad_properties(columns, properties_bytes_max),
     ):
         for row, reason in found:
             reasons.setdefault(row, reason)
-    return times_us, reasons
+    return reasons
 
 
 def _rows(bad: npt.NDArray[np.bool_]) -> list[int]:
@@ -50,10 +51,22 @@ def _rows(bad: npt.NDArray[np.bool_]) -> list[int]:
     return rows
 
 
-def _bad_texts(name: str, texts: Sequence[str], chars_max: int) -> Iterable[tuple[int, str]]:
-    lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+def _bad_texts(name: str, texts: pa.StringArray, chars_max: int) -> Iterable[tuple[int, str]]:
+    lengths = pc.binary_length(texts).to_numpy(zero_copy_only=False)
     for row in _rows((lengths == 0) | (lengths > chars_max)):
-        yield row, f"{name} has {lengths[row]} characters, at most {chars_max}" if lengths[row] else f"{name} is empty"
+        chars = len(texts[row].as_py())
+        if not chars:
+            yield row, f"{name} is empty"
+        elif chars > chars_max:  # more bytes than that may still be few enough characters
+            yield row, f"{name} has {chars} characters, at most {chars_max}"
+
+
+def _bad_codes(name: str, column: pa.DictionaryArray, chars_max: int) -> Iterable[tuple[int, str]]:
+    bad = dict(_bad_texts(name, column.dictionary, chars_max))
+    if bad:
+        codes = codes_of(column)
+        for row in _rows(np.isin(codes, list(bad))):
+            yield row, bad[int(codes[row])]
 
 
 def _out_of_reach(times_us: Times, now_us: int) -> Iterable[tuple[int, str]]:
@@ -63,16 +76,22 @@ def _out_of_reach(times_us: Times, now_us: int) -> Iterable[tuple[int, str]]:
         yield row, f"timestamp is more than {FUTURE_HOURS_MAX} hours ahead"
 
 
-def _bad_properties(columns: Columns) -> Iterable[tuple[int, str]]:
-    starts, lengths = columns.starts, columns.ends - columns.starts
-    for row in _rows(np.frombuffer(columns.joined, np.uint8)[starts] != ord("{")):
+def _bad_properties(columns: Columns, bytes_max: int) -> Iterable[tuple[int, str]]:
+    if not len(columns):
+        return
+    _, offsets, data = columns.joined.buffers()
+    edges = np.frombuffer(offsets, np.int32, len(columns) + 1, 4 * columns.joined.offset)
+    lengths = np.diff(edges)
+    for row in _rows(np.frombuffer(data, np.uint8)[edges[:-1]] != ord("{")):
         yield row, "properties must be a JSON object"
-    for row in _rows(lengths > PROPERTIES_BYTES_MAX):
-        yield row, f"properties have {lengths[row]} bytes, at most {PROPERTIES_BYTES_MAX}"
-    # Each object opens one bracket; nothing can be too deep unless there are this many more.
-    if opens(columns.joined) >= len(columns) + NESTING_MAX:
-        for row, properties in enumerate(columns.properties):
-            if len(properties) <= PROPERTIES_BYTES_MAX and _too_deep(bytes(properties)):
+    for row in _rows(lengths > bytes_max):
+        yield row, f"properties have {lengths[row]} bytes, at most {bytes_max}"
+    # What is nested deeper than this has as many brackets. Each object opens one; nothing is too deep unless there are
+    # so many more of them.
+    long = _rows((lengths > 2 * NESTING_MAX) & (lengths <= bytes_max))
+    if long and opens(data.to_pybytes()) >= len(columns) + NESTING_MAX:
+        for row in long:
+            if _too_deep(bytes(columns.properties[row])):
                 yield row, f"properties are nested more than {NESTING_MAX} levels deep"
 
 

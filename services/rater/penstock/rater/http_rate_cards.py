@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -15,6 +15,7 @@ from penstock.rater.definitions import Alias, RateCard
 from penstock.rater.http_prices import Scale
 from penstock.rater.http_rates import Instant, RateBody, rates_of
 from penstock.rater.shelf import Shelf
+from penstock.web.instant import as_utc
 from penstock.web.page import decode_cursor, page
 from penstock.web.route import Request
 
@@ -98,7 +99,7 @@ def _alias(body: AliasBody, place: str) -> Alias:
 
 
 def _utc(instant: datetime | None) -> datetime | None:
-    return None if instant is None else instant.astimezone(UTC)
+    return None if instant is None else as_utc(instant, "an instant")
 
 
 def _view(card: RateCard) -> dict[str, Any]:

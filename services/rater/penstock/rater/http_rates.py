@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -13,11 +13,11 @@ from penstock.kernel.meter import GroupValue
 from penstock.kernel.ports import Clock
 from penstock.kernel.price import GroupValues
 from penstock.kernel.problems import BadRequest
-from penstock.kernel.window import EPOCH
 from penstock.rater.definitions import Product, ProductType, Rate
 from penstock.rater.http_prices import PriceBody, Scale, price_of, rate_view
 from penstock.rater.rate_card import rate_in_force, rates_by_key
 from penstock.rater.shelf import Shelf, Shelved
+from penstock.web.instant import EARLIEST, as_utc
 from penstock.web.page import decode_cursor, page
 from penstock.web.route import Request
 
@@ -29,7 +29,7 @@ Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 class RateBody(PriceBody, kw_only=True):
     product_id: str
     entitled: bool = True
-    starting_at: Instant = EPOCH
+    starting_at: Instant = EARLIEST
     ending_before: Instant | None = None
     pricing_group_values: dict[str, GroupValue] | None = None
 
@@ -133,8 +133,8 @@ def _rate(body: RateBody, rate_card_id: str, product: Product, scale: Scale, pla
         rate_card_id=rate_card_id,
         product_id=product.id,
         entitled=body.entitled,
-        starting_at=body.starting_at.astimezone(UTC),
-        ending_before=None if body.ending_before is None else body.ending_before.astimezone(UTC),
+        starting_at=as_utc(body.starting_at, "starting_at"),
+        ending_before=None if body.ending_before is None else as_utc(body.ending_before, "ending_before"),
         group_values=_group_values(body.pricing_group_values or {}, product, f"{place}pricing_group_values"),
         price=price_of(body, scale, place),
     )

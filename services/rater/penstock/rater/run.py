@@ -67,6 +67,12 @@ class RaterService:
             raise NotFound(f"there is no rate card with the alias {alias}", field="rate_card_alias")
         return card.id
 
+    def metrics_of(self, tenant: str, rate_card_id: str) -> frozenset[str]:
+        """The metrics whose usage the card's rates price, whenever they are in force."""
+        products = self._shelf.products(tenant)
+        priced = {shelved.rate.product_id for shelved in self._shelf.rates(tenant, rate_card_id)}
+        return frozenset(metric for id in priced if (metric := products[id].metric_id) is not None)
+
     def product_names(self, tenant: str, product_ids: Sequence[str]) -> dict[str, str]:
         """The name of each product. Raise `NotFound` naming the first that does not exist."""
         return {product_id: self._shelf.product(tenant, product_id).name for product_id in product_ids}

@@ -12,6 +12,8 @@ from penstock.kernel.cell import Cell, CellAnswer, CellKey, CellQuestion, CellRo
 from penstock.kernel.meter import Aggregation, GroupValue
 
 _SECOND_US = 1_000_000
+_DAY_S = 86_400
+LOAD_CUSTOMERS_MAX = 1_000  # the engine's time for one array parameter grows faster than its length
 _DECIMAL = pa.decimal256(76, 12)
 
 
@@ -47,7 +49,7 @@ def to_arrow(cells: Sequence[tuple[CellKey, Cell]]) -> pa.Table:
 
 
 class LoadQuestion(NamedTuple):
-    """Cells of one tenant, metric and partition, by their customers and windows: a superset of what is wanted."""
+    """Cells of one tenant, metric, partition and day, by customer and window: a superset of what is wanted."""
 
     tenant: str
     metric: str
@@ -57,12 +59,19 @@ class LoadQuestion(NamedTuple):
 
 
 def load_questions(keys: Sequence[CellKey]) -> list[LoadQuestion]:
-    grouped: dict[tuple[str, str, int], tuple[set[str], set[int]]] = defaultdict(lambda: (set(), set()))
+    """Few and short questions: by day, so that late events do not ask for every window of every customer."""
+    wanted: dict[tuple[str, str, int, int], dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
     for key in keys:
-        customers, windows = grouped[key.tenant, key.metric, key.partition]
-        customers.add(key.customer)
-        windows.add(key.window_us // _SECOND_US)
-    return [LoadQuestion(t, m, p, sorted(c), sorted(w)) for (t, m, p), (c, w) in grouped.items()]
+        second = key.window_us // _SECOND_US
+        wanted[key.tenant, key.metric, key.partition, second // _DAY_S][key.customer].add(second)
+    out = []
+    for (tenant, metric, partition, _), of_customers in wanted.items():
+        customers = sorted(of_customers)
+        for at in range(0, len(customers), LOAD_CUSTOMERS_MAX):
+            some = customers[at : at + LOAD_CUSTOMERS_MAX]
+            windows = sorted(set().union(*(of_customers[customer] for customer in some)))
+            out.append(LoadQuestion(tenant, metric, partition, some, windows))
+    return out
 
 
 def load_sql(question: LoadQuestion) -> tuple[str, dict[str, Any]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 
-from penstock.aggregator.store import cell_rows
+from penstock.aggregator.store import cell_rows, trace_rows
 from penstock.kernel.cell import Cell, CellAnswer, CellKey, CellQuestion
 from penstock.kernel.event import Outcome
 from penstock.kernel.identity import BodyHashes, Identities
@@ -26,7 +26,7 @@ from penstock.kernel.ports import Flush
 from penstock.kernel.problems import StoreUnavailable
 from penstock.kernel.record import Marker, Vector
 from penstock.kernel.stored import SCHEMA as EVENT_SCHEMA
-from penstock.kernel.stored import StoredEvents, StoredIds
+from penstock.kernel.stored import LogPlace, StoredEvents, Trace
 from penstock.kernel.window import Span
 
 INSERT = {"async_insert": 0}
@@ -34,6 +34,8 @@ INSERT = {"async_insert": 0}
 READ = {"final": 1, "optimize_move_to_prewhere": 0, "optimize_move_to_prewhere_if_final": 0}
 READERS_MAX = 4
 EVENTS_PER_BATCH = 100_000
+# Of "Code: 241. DB::Exception: ... (MEMORY_LIMIT_EXCEEDED)".
+_CODES = re.compile(r"Code: \d+|\([A-Z_]{6,}\)")
 _EVENT_COLUMNS = ", ".join(f"`{name}`" for name in EVENT_SCHEMA.names)
 
 # Called with the name of the step that was just reached; the fault tests crash the process there.
@@ -78,7 +80,10 @@ class ClickHouseUsageStore:
             if flush.events:
                 self._writer.insert_arrow("events", StoredEvents.concat(flush.events).table, settings=INSERT)
             if flush.ids:
-                self._writer.insert_arrow("ids", _id_rows(partition, flush.ids), settings=INSERT)
+                self._writer.insert_arrow("ids", trace_rows.id_table(partition, flush.ids), settings=INSERT)
+            if flush.dropped:
+                rows = trace_rows.dropped_table(partition, flush.dropped)
+                self._writer.insert_arrow("dropped", rows, settings=INSERT)
             if flush.controls:
                 rows = [[partition, offset, payload] for offset, payload in flush.controls]
                 self._writer.insert("controls", rows, ["partition", "offset", "payload"], settings=INSERT)
@@ -118,15 +123,18 @@ class ClickHouseUsageStore:
             row[0]: Marker(row[0], row[1], row[2], row[3], bytes.fromhex(row[4]), row[5]) for row in self._rows(sql)
         }
 
-    def ids(self, partition: int, through: int, since_day: int) -> Iterator[tuple[int, Identities, BodyHashes]]:
-        asked = {"partition": partition, "through": through, "since": since_day}
-        where = "WHERE partition = {partition:UInt16} AND offset <= {through:Int64}"
-        days = self._rows(f"SELECT DISTINCT day FROM ids {where} AND day >= {{since:UInt16}} ORDER BY day", asked)
-        for (day,) in days:
-            sql = f"SELECT identity, body FROM ids {where} AND day = {{day:UInt16}} ORDER BY identity"
+    def ids(
+        self, partition: int, through: int, since_day: int, above: int = -1
+    ) -> Iterator[tuple[int, Identities, BodyHashes]]:
+        asked = {"partition": partition, "through": through, "since": since_day, "above": above}
+        where = (
+            "WHERE partition = {partition:UInt16} AND offset <= {through:Int64} "
+            "AND (day > {since:UInt16} OR day = {since:UInt16} AND offset > {above:Int64})"
+        )
+        for (day,) in self._rows(f"SELECT DISTINCT day FROM ids {where} ORDER BY day", asked):
+            sql = f"SELECT identity, body FROM ids {where} AND day = {{day:UInt16}}"
             table = self._arrow(sql, {**asked, "day": day})
-            raw = b"".join(table.column("identity").cast(pa.binary()).to_pylist())
-            yield day, np.frombuffer(raw, "<u8").reshape(-1, 2), np.asarray(table.column("body"))
+            yield day, _identities(table.column("identity")), np.asarray(table.column("body"))
 
     def controls(self, partition: int, through: int) -> list[bytes]:
         sql = (
@@ -176,19 +184,45 @@ class ClickHouseUsageStore:
             yield StoredEvents(_as_event_table(table))
 
     def _stretches(self, condition: str, asked: dict[str, Any]) -> list[tuple[int, int]]:
-        """Whole minutes, in seconds since the epoch, that hold some `EVENTS_PER_BATCH` rows each."""
-        minute_of = "intDiv(toUnixTimestamp(time), 60) AS minute"
-        sql = f"SELECT {minute_of}, count() FROM events WHERE {condition} GROUP BY minute ORDER BY minute"
+        """Stretches, in seconds since the epoch, of some `EVENTS_PER_BATCH` rows: minutes, or seconds of a full one."""
         out: list[tuple[int, int]] = []
-        rows = 0
-        for minute, count in self._rows(sql, asked):
-            if out and rows + count <= EVENTS_PER_BATCH:
-                out[-1] = (out[-1][0], (minute + 1) * 60)
-                rows += count
-            else:
-                out.append((minute * 60, (minute + 1) * 60))
-                rows = count
+        for start, end, rows in self._counted(condition, asked, 60):
+            if rows <= EVENTS_PER_BATCH:
+                out.append((start, end))
+                continue
+            within = f"{condition} AND toUnixTimestamp(time) >= {start} AND toUnixTimestamp(time) < {end}"
+            out += [(first, last) for first, last, _ in self._counted(within, asked, 1)]
         return out
+
+    def _counted(self, condition: str, asked: dict[str, Any], width_s: int) -> list[tuple[int, int, int]]:
+        """Start, end and rows of stretches of whole steps, joined while they hold at most `EVENTS_PER_BATCH` rows."""
+        step_of = f"intDiv(toUnixTimestamp(time), {width_s}) AS step"
+        sql = f"SELECT {step_of}, count() FROM events WHERE {condition} GROUP BY step ORDER BY step"
+        out: list[tuple[int, int, int]] = []
+        for step, count in self._rows(sql, asked):
+            start, end = step * width_s, (step + 1) * width_s
+            if out and out[-1][2] + count <= EVENTS_PER_BATCH:
+                out[-1] = (out[-1][0], end, out[-1][2] + count)
+            else:
+                out.append((start, end, count))
+        return out
+
+    def traces(self, partition: int, identities: Identities, through: int) -> list[Trace]:
+        if not len(identities):
+            return []
+        asked, look_up = {"partition": partition, "through": through}, trace_rows.LOOK_UP
+        return trace_rows.traces(
+            self._rows(trace_rows.kept_sql(identities), asked, look_up),
+            self._rows(trace_rows.dropped_sql(identities), asked, look_up),
+        )
+
+    def events_at(self, tenant: str, places: Sequence[LogPlace]) -> StoredEvents:
+        if not places:
+            return StoredEvents.concat(())
+        sql = f"""SELECT {_EVENT_COLUMNS} FROM events
+                  WHERE tenant = {{tenant:String}} AND ({trace_rows.events_condition(places)})
+                  LIMIT 1 BY partition, offset, place"""
+        return StoredEvents(_as_event_table(self._arrow(sql, {"tenant": tenant}, trace_rows.LOOK_UP)))
 
     def customer_keys(self, tenant: str, after: str, limit: int) -> list[str]:
         sql = (
@@ -202,12 +236,14 @@ class ClickHouseUsageStore:
         while not self._readers.empty():
             self._readers.get_nowait().close()
 
-    def _rows(self, sql: str, asked: dict[str, Any] | None = None) -> list[Any]:
+    def _rows(
+        self, sql: str, asked: dict[str, Any] | None = None, settings: Mapping[str, int] = READ
+    ) -> list[Any]:
         with _translated(), self._reader() as client:
-            return list(client.query(sql, parameters=asked, settings=READ).result_rows)
+            return list(client.query(sql, parameters=asked, settings=settings).result_rows)
 
-    def _arrow(self, sql: str, asked: dict[str, Any]) -> pa.Table:
-        settings = {**READ, "output_format_arrow_string_as_string": 0}
+    def _arrow(self, sql: str, asked: dict[str, Any], settings: Mapping[str, int] = READ) -> pa.Table:
+        settings = {**settings, "output_format_arrow_string_as_string": 0}
         with _translated(), self._reader() as client:
             return client.query_arrow(sql, parameters=asked, settings=settings)
 
@@ -226,26 +262,20 @@ class ClickHouseUsageStore:
 
 @contextlib.contextmanager
 def _translated() -> Iterator[None]:
-    """The one place where the driver's errors become ours."""
+    """The one place where the driver's errors become ours. Their text quotes queries and values: only codes go on."""
     try:
         yield
     except ClickHouseError as exc:
-        raise StoreUnavailable(f"the usage store did not answer: {exc}") from exc
+        codes = ", ".join(_CODES.findall(str(exc))) or type(exc).__name__
+        raise StoreUnavailable(f"the usage store did not answer: {codes}") from exc
 
 
-def _id_rows(partition: int, parts: Sequence[StoredIds]) -> pa.Table:
-    identities = np.ascontiguousarray(np.concatenate([p.identities for p in parts]))
-    n = len(identities)
-    return pa.table(
-        {
-            "day": pa.array(np.repeat(np.array([p.day for p in parts], np.uint16), [len(p) for p in parts])),
-            "partition": pa.array(np.full(n, partition, np.uint16)),
-            "identity": pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), n, [None, pa.py_buffer(identities)]),
-            "body": pa.array(np.concatenate([p.bodies for p in parts])),
-            "offset": pa.array(np.concatenate([p.offsets for p in parts]).astype(np.uint64)),
-            "place": pa.array(np.concatenate([p.indices for p in parts]).astype(np.uint32)),
-        }
-    )
+def _identities(column: pa.ChunkedArray) -> Identities:
+    """The column's bytes as they are: there may be a hundred million of them."""
+    parts = [part.cast(pa.binary(16)) for part in column.chunks if len(part)]
+    flat = [np.frombuffer(part.buffers()[1], "<u8", 2 * len(part), 16 * part.offset) for part in parts]
+    joined: Identities = np.concatenate([np.empty(0, np.uint64), *flat]).reshape(-1, 2)
+    return joined
 
 
 def _as_event_table(table: pa.Table) -> pa.Table:

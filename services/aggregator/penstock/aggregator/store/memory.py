@@ -16,7 +16,7 @@ from penstock.kernel.meter import Aggregation
 from penstock.kernel.ports import Flush
 from penstock.kernel.quantity import exact
 from penstock.kernel.record import Marker, Vector
-from penstock.kernel.stored import StoredEvents, StoredIds
+from penstock.kernel.stored import Dropped, DroppedIds, LogPlace, StoredEvents, StoredIds, Trace
 from penstock.kernel.window import Span
 
 
@@ -28,6 +28,7 @@ class MemoryUsageStore:
         self._cells: dict[CellKey, Cell] = {}
         self._events: dict[tuple[int, int], StoredEvents] = {}
         self._ids: dict[tuple[int, int], StoredIds] = {}
+        self._dropped: dict[LogPlace, tuple[bytes, Outcome]] = {}
         self._controls: dict[tuple[int, int], bytes] = {}
         self._markers: dict[int, Marker] = {}
         self._keys: set[tuple[str, str]] = set()
@@ -42,8 +43,11 @@ class MemoryUsageStore:
                 for offset in np.unique(ids.offsets).tolist():
                     at = ids.offsets == offset
                     self._ids[partition, offset] = StoredIds(
-                        ids.day, ids.identities[at], ids.bodies[at], ids.offsets[at], ids.indices[at]
+                        ids.day, ids.identities[at], ids.bodies[at], ids.offsets[at], ids.indices[at], ids.times_us[at]
                     )
+            for dropped in flush.dropped:
+                for row, place in enumerate(_places(partition, dropped)):
+                    self._dropped[place] = (dropped.identities[row].tobytes(), Outcome(dropped.outcomes[row]))
             for offset, payload in flush.controls:
                 self._controls[partition, offset] = payload
             self._keys |= flush.touched
@@ -62,9 +66,12 @@ class MemoryUsageStore:
         with self._lock:
             return dict(self._markers)
 
-    def ids(self, partition: int, through: int, since_day: int) -> Iterator[tuple[int, Identities, BodyHashes]]:
+    def ids(
+        self, partition: int, through: int, since_day: int, above: int = -1
+    ) -> Iterator[tuple[int, Identities, BodyHashes]]:
         with self._lock:
-            parts = [i for (p, o), i in self._ids.items() if p == partition and o <= through and i.day >= since_day]
+            stored = [(o, i) for (p, o), i in self._ids.items() if p == partition and o <= through]
+        parts = [i for o, i in stored if (i.day, o) > (since_day, above)]
         for day in sorted({i.day for i in parts}):
             of_day = [i for i in parts if i.day == day]
             yield day, np.concatenate([i.identities for i in of_day]), np.concatenate([i.bodies for i in of_day])
@@ -124,6 +131,36 @@ class MemoryUsageStore:
             if len(kept):
                 yield StoredEvents(kept)
 
+    def traces(self, partition: int, identities: Identities, through: int) -> list[Trace]:
+        with self._lock:
+            kept = [
+                (ids.identities[row].tobytes(), place)
+                for (owner, offset), ids in sorted(self._ids.items(), key=lambda item: item[0])
+                if owner == partition and offset <= through
+                for row, place in enumerate(_places(partition, ids))
+            ]
+            dropped = [(p, *d) for p, d in self._dropped.items() if p.partition == partition and p.offset <= through]
+        found = []
+        for identity in dict.fromkeys(row.tobytes() for row in np.ascontiguousarray(identities)):
+            places = tuple(place for each, place in kept if each == identity)
+            drops = tuple(_drops([(p, outcome) for p, each, outcome in dropped if each == identity]))
+            if places or drops:
+                found.append(Trace(identity, places, drops))
+        return found
+
+    def events_at(self, tenant: str, places: Sequence[LogPlace]) -> StoredEvents:
+        parts = []
+        with self._lock:
+            for place in places:
+                stored = self._events.get((place.partition, place.offset))
+                if stored is not None:
+                    keep = pc.and_(
+                        pc.equal(stored.table["tenant"].cast(pa.string()), tenant),
+                        pc.equal(stored.table["place"], pa.scalar(place.index, pa.uint32())),
+                    )
+                    parts.append(StoredEvents(stored.table.filter(keep)))
+        return StoredEvents.concat(parts)
+
     def customer_keys(self, tenant: str, after: str, limit: int) -> list[str]:
         with self._lock:
             return sorted(c for t, c in self._keys if t == tenant and c > after)[:limit]
@@ -135,6 +172,17 @@ class MemoryUsageStore:
 def _by_offset(events: StoredEvents) -> list[tuple[int, StoredEvents]]:
     offsets = np.asarray(events.table.column("offset"))
     return [(int(o), StoredEvents(events.table.filter(pa.array(offsets == o)))) for o in np.unique(offsets)]
+
+
+def _places(partition: int, ids: StoredIds | DroppedIds) -> list[LogPlace]:
+    rows = zip(ids.offsets.tolist(), ids.indices.tolist(), ids.times_us.tolist(), strict=True)
+    return [LogPlace(partition, *row, ids.day) for row in rows]
+
+
+def _drops(found: Sequence[tuple[LogPlace, Outcome]]) -> Iterator[Dropped]:
+    for outcome in sorted({outcome for _, outcome in found}):
+        places = [place for place, each in found if each is outcome]
+        yield Dropped(outcome, len(places), max(places, key=lambda place: (place.offset, place.index)))
 
 
 def _copy(cell: Cell) -> Cell:

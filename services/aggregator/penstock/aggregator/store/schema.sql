@@ -40,7 +40,25 @@ CREATE TABLE IF NOT EXISTS ids (
     identity FixedString(16) CODEC(NONE),
     body UInt64 CODEC(NONE),
     offset UInt64 CODEC(T64, LZ4),
-    place UInt32 CODEC(T64, LZ4)
+    place UInt32 CODEC(T64, LZ4),
+    time_us Int64 CODEC(T64, LZ4)   -- of the event: leads to its stored row without a scan
+) ENGINE = ReplacingMergeTree
+PARTITION BY day
+ORDER BY (day, partition, identity, offset, place)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
+
+-- For a folder of the first release; the time of its ids is 0, and their events are looked for at any time.
+ALTER TABLE ids ADD COLUMN IF NOT EXISTS time_us Int64 CODEC(T64, LZ4);
+
+-- Events of the log that were not kept: duplicates, conflicts, late ones.
+CREATE TABLE IF NOT EXISTS dropped (
+    day UInt16,
+    partition UInt16,
+    identity FixedString(16) CODEC(NONE),
+    offset UInt64 CODEC(T64, LZ4),
+    place UInt32 CODEC(T64, LZ4),
+    time_us Int64 CODEC(T64, LZ4),
+    outcome UInt8
 ) ENGINE = ReplacingMergeTree
 PARTITION BY day
 ORDER BY (day, partition, identity, offset, place)

@@ -1,0 +1,39 @@
+"""CPU time and resident memory of processes, from /proc."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+CLIENT = "client"
+
+
+class Use(msgspec.Struct, frozen=True):
+    """CPU time used so far, user and system of all threads, and resident memory now."""
+
+    cpu_ms: int
+    rss_kib: int
+
+
+def use_of(pid: int) -> Use:
+    """Raise `OSError` where the process is gone."""
+    folder = Path(f"/proc/{pid}")
+    fields = (folder / "stat").read_text().rsplit(")", 1)[1].split()
+    pages = int((folder / "statm").read_text().split()[1])
+    return Use((int(fields[11]) + int(fields[12])) * 1_000 // _TICKS_PER_S, pages * _PAGE_BYTES // 1_024)
+
+
+def uses(server_pids: Mapping[str, int]) -> dict[str, Use]:
+    """This process, as `client`, and the server's; one that is gone, or elsewhere, is left out."""
+    found = {}
+    for name, pid in {CLIENT: os.getpid(), **server_pids}.items():
+        try:
+            found[name] = use_of(pid)
+        except OSError:
+            continue
+    return found

@@ -1,0 +1,245 @@
+"""Keeps the older ids of one partition in files, and takes them from there after a restart.
+
+The files are a cache of the usage store's ids. Each holds a segment of the log that ends at or below a marker that was
+flushed before it was written, so that what is known stays a function of the log's prefix; a file that reaches beyond
+the marker that an owner starts from, or that is of another log, is put away (CORE.md, holes 3 and 12). What no file
+holds is read from the store. Files are written and merged by a thread beside the fold; the set takes them in between
+two batches.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import NamedTuple
+
+from penstock.ids import durable, filter_file, run_file
+from penstock.ids.run_file import RunFile
+from penstock.ids.segment import IdsDamaged, Position, Segment, first_live
+from penstock.ids.writing import live_counts, write
+from penstock.kernel.idrun import Run, SortedRun, newest_to_merge, rows_of
+from penstock.kernel.idset import IdSet
+from penstock.kernel.ports import FoldStore
+from penstock.kernel.record import Marker
+
+# A file's oldest days expire before its newest: this is how long some of its rows, and of its filter, may be dead.
+MERGED_DAYS_MAX = 7
+MERGED_IDS_MAX = 1 << 27  # a larger file is merged no more: memory fills while the thread is at it
+THE_BEGINNING = Position(-1, -1)
+
+logger = logging.getLogger(__name__)
+
+
+class _Job(NamedTuple):
+    sources: tuple[SortedRun, ...]
+    future: Future[RunFile]
+
+
+class Shelf:
+    """The files of one partition, in a folder that nobody else uses; some `memory_ids_max` ids stay in memory."""
+
+    def __init__(
+        self, folder: Path, partition: int, log_id: str, memory_ids_max: int, executor: Executor | None = None
+    ) -> None:
+        self.partition = partition
+        self._folder, self._log_id = folder, log_id
+        self._memory_ids_max = memory_ids_max
+        self._executor = executor or ThreadPoolExecutor(1, thread_name_prefix=f"ids-{partition}")
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._forget_all()
+
+    def _forget_all(self) -> None:
+        self._ids: IdSet | None = None
+        self._files: list[RunFile] = []  # oldest first, each begins where the one before it ends
+        self._end = THE_BEGINNING
+        self._unwritten: tuple[Run, ...] = ()  # handed over, and in no file yet
+        self._job: _Job | None = None
+        self._is_resting = False
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether the thread has work that is not taken in yet."""
+        return self._job is not None
+
+    @property
+    def files(self) -> Sequence[RunFile]:
+        """What there is, oldest first; for those who measure."""
+        return tuple(self._files)
+
+    def restore(self, marker: Marker | None, store: FoldStore) -> IdSet:
+        """The set as of `marker`, from files and, where there is none, from the store."""
+        with self._lock:
+            self._abandon()
+            self._forget_all()
+            self._folder.mkdir(parents=True, exist_ok=True)
+            usable = self._usable(marker)
+            self._ids = IdSet() if marker is None else self._restored(marker, usable, store)
+            return self._ids
+
+    def _restored(self, marker: Marker, usable: Sequence[RunFile], store: FoldStore) -> IdSet:
+        self._end = first_live(marker)
+        for file in usable:
+            start = file.segment.start
+            if self._end < start:
+                # A start at offset -1 is the end of the day before, whatever its last offset.
+                gap_end = start if start.offset >= 0 else Position(start.day - 1, marker.offset)
+                self._fill(store, gap_end, 0)
+            self._files.append(file)
+            self._end = file.segment.end
+        unsettled = self._fill(store, Position(marker.clock_day, marker.offset), self._memory_ids_max)
+        ids = IdSet(self._files, unsettled)
+        ids.drop_before(first_live(marker).day)
+        return ids
+
+    def tend(self, ids: IdSet, marker: Marker) -> None:
+        """Take in what was written, begin what is due. `ids` is exactly as of `marker`, which is flushed.
+
+        Raise `IdsDamaged` where a file turned out to be: the caller starts again from the marker.
+        """
+        with self._lock:
+            if ids is not self._ids:
+                return  # a fold that was given up while it ran
+            self._take_in(ids)
+            while self._files and self._files[0].segment.end < first_live(marker):
+                self._files.pop(0).remove()
+            if self._job is None:
+                self._begin(ids, marker)
+
+    def close(self) -> None:
+        """Give up what is being written, and let go."""
+        with self._lock:
+            self._abandon()
+            self._forget_all()
+        self._executor.shutdown()
+
+    def _begin(self, ids: IdSet, marker: Marker) -> None:
+        oldest = ids.unsettled_day
+        is_day_over = oldest is not None and oldest < marker.clock_day
+        live = first_live(marker)
+        if is_day_over or ids.unsettled > self._memory_ids_max:
+            self._is_resting = False
+            self._unwritten = tuple(run for run in (*self._unwritten, *ids.hand_over()) if len(run))
+            self._start(self._unwritten, self._end, Position(marker.clock_day, marker.offset), live)
+        elif not self._is_resting:
+            files = self._mergeable()
+            if files:
+                self._start(files, files[0].segment.start, files[-1].segment.end, live)
+
+    def _mergeable(self) -> tuple[RunFile, ...]:
+        if not self._files:
+            return ()
+        newest_day = max(self._files[-1].counts)
+        near: list[RunFile] = []
+        for file in reversed(self._files):
+            if newest_day - min(file.counts) >= MERGED_DAYS_MAX or len(file) > MERGED_IDS_MAX:
+                break
+            near.insert(0, file)
+        return tuple(near[len(near) - newest_to_merge([len(file) for file in near]) :])
+
+    def _start(self, sources: tuple[SortedRun, ...], start: Position, end: Position, live: Position) -> None:
+        segment = self._segment(sources, start, end, live)
+        if segment.rows:
+            self._job = _Job(sources, self._executor.submit(write, self._folder, segment, sources, self._stop))
+
+    def _segment(self, sources: Sequence[SortedRun], start: Position, end: Position, live: Position) -> Segment:
+        # Rows that have expired are left out, and the segment says so: it begins no earlier than what is live.
+        return Segment(self._log_id, self.partition, max(start, live), end, live_counts(sources, live.day))
+
+    def _take_in(self, ids: IdSet) -> None:
+        if self._job is None or not self._job.future.done():
+            return
+        job, self._job = self._job, None
+        try:
+            made = job.future.result()
+        except IdsDamaged:
+            raise
+        except OSError as exc:
+            # Nothing is lost: the set goes on with what it has, and the next full memory tries again.
+            logger.warning("ids of partition %d stay where they are: %s", self.partition, exc)
+            self._is_resting = True
+            return
+        ids.replace(job.sources, made)
+        old = [file for file in self._files if file in job.sources]
+        self._files = [*(file for file in self._files if file not in old), made]
+        self._unwritten = tuple(run for run in self._unwritten if run not in job.sources)
+        self._end = made.segment.end
+        for file in old:
+            file.remove()
+
+    def _abandon(self) -> None:
+        if self._job is not None:
+            self._stop.set()
+            wait([self._job.future])
+            self._stop.clear()
+            self._job = None
+
+    def _fill(self, store: FoldStore, end: Position, ids_max: int) -> list[Run]:
+        """Bring the files up to `end` from the store; return what is left over, at most `ids_max` ids."""
+        held: list[Run] = []
+        live = self._end
+        for run in self._read(store, self._end, end):
+            held.append(run)
+            if sum(map(len, held)) > ids_max:
+                self._write_now(held, Position(run.day, end.offset), live)
+                held = []
+        return held
+
+    def _read(self, store: FoldStore, start: Position, end: Position) -> Iterator[Run]:
+        for day, ids, bodies in store.ids(self.partition, end.offset, start.day, start.offset):
+            if day > end.day:
+                return
+            if len(ids):
+                yield Run.sort(day, rows_of(ids, bodies))
+
+    def _write_now(self, runs: Sequence[Run], end: Position, live: Position) -> None:
+        segment = self._segment(runs, self._end, end, live)
+        self._files.append(write(self._folder, segment, runs, self._stop))
+        self._end = end
+
+    def _usable(self, marker: Marker | None) -> list[RunFile]:
+        """The files that may be believed as of `marker`, oldest first, none overlapping; the rest is removed."""
+        found = self._found()
+        chain: list[RunFile] = []
+        if marker is not None:
+            chain = _chain([file for file in found if self._is_true(file.segment, marker)], first_live(marker))
+        for file in found:
+            if file not in chain:
+                file.remove()
+        return chain
+
+    def _is_true(self, segment: Segment, marker: Marker) -> bool:
+        named = (segment.log_id, segment.partition) == (self._log_id, self.partition)
+        return named and segment.end.offset <= marker.offset
+
+    def _found(self) -> list[RunFile]:
+        """Every whole file in the folder; what a crash left of others is removed."""
+        found = []
+        for path in sorted(self._folder.iterdir()):
+            try:
+                if path.suffix == run_file.SUFFIX:
+                    found.append(RunFile(path))
+                elif path.suffix == durable.TEMPORARY or filter_file.is_orphan(path):
+                    path.unlink(missing_ok=True)
+            except IdsDamaged as exc:
+                logger.warning("%s", exc)
+        return found
+
+
+def _chain(files: Sequence[RunFile], live: Position) -> list[RunFile]:
+    """Files that do not overlap. Of those that begin together the longest, for the others were merged into it."""
+
+    def order(file: RunFile) -> tuple[Position, int, int]:
+        end = file.segment.end
+        return max(file.segment.start, live), -end.day, -end.offset
+
+    chain: list[RunFile] = []
+    at = live
+    for file in sorted(files, key=order):
+        if at < file.segment.end and (not chain or at <= file.segment.start):
+            chain.append(file)
+            at = file.segment.end
+    return chain
