@@ -135,7 +135,9 @@ class Shelf:
         newest_day = max(self._files[-1].counts)
         near: list[RunFile] = []
         for file in reversed(self._files):
-            if newest_day - min(file.counts) >= MERGED_DAYS_MAX or len(file) > MERGED_IDS_MAX:
+            is_small = sum(map(len, near)) + len(file) <= self._memory_ids_max
+            is_near = newest_day - min(file.counts) < MERGED_DAYS_MAX
+            if not (is_small or is_near) or len(file) > MERGED_IDS_MAX:
                 break
             near.insert(0, file)
         return tuple(near[len(near) - newest_to_merge([len(file) for file in near]) :])
