@@ -110,7 +110,10 @@ def main() -> int:
         filling.join()
         if filling.exitcode:
             return 1
-        ask(window, folder, [int(size) for size in given.batches.split(",")], given.seconds, given.cold)
+        sizes = [int(size) for size in given.batches.split(",")]
+        ask(window, folder, sizes, given.seconds)
+        if given.cold:
+            ask_cold(window, folder, sizes, given.seconds)
     finally:
         shutil.rmtree(folder)
     return 0
@@ -144,7 +147,7 @@ def fill(window: Window, folder: Path) -> None:
     shelf.close()
 
 
-def ask(window: Window, folder: Path, sizes: list[int], seconds: float, is_cold: bool) -> None:
+def ask(window: Window, folder: Path, sizes: list[int], seconds: float) -> None:
     """Start again, and measure."""
     before_mib = anonymous_mib()
     store = NumberedStore(window)
@@ -159,22 +162,33 @@ def ask(window: Window, folder: Path, sizes: list[int], seconds: float, is_cold:
     first_s = time.perf_counter() - began
     in_files = sum(len(file) for file in shelf.files)
     disk = sum(path.stat().st_size for path in folder.glob("*.ids"))
-    _say(f"opened {len(ids):,} ids in {opened_s:.2f} s, {store.ids_read:,} of them from the store; first batch {first_s:.2f} s")
+    _say(f"opened {len(ids):,} ids in {opened_s:.2f} s, {store.ids_read:,} of them from the store")
+    _say(f"the first batch, which reads the filters, took {first_s:.2f} s")
     _say(f"files: {len(shelf.files)} with {in_files:,} ids, {disk / in_files:.2f} bytes/id on disk")
     _say(f"filters: {sum(f.filter_bytes for f in shelf.files) / in_files:.2f} bytes/id in memory")
     for file in shelf.files:
         days = file.segment.counts
         _say(f"  days {min(days) - FIRST_DAY}-{max(days) - FIRST_DAY}: {len(file):,} ids")
-    _say(f"{'batch':>8} {'new/s':>12} {'repeated/s':>12}" + (f" {'new cold/s':>12} {'rep. cold/s':>12}" if is_cold else ""))
+    _say(f"{'batch':>8} {'new/s':>12} {'repeated/s':>12}")
     for size in sizes:
         rates = [rate(ids, size, seconds, window, is_new) for is_new in (True, False)]
-        if is_cold:
-            for is_new in (True, False):
-                forget_pages(folder)
-                rates.append(rate(ids, size, seconds, window, is_new, warm_s=0))
         _say(f"{size:>8,} " + " ".join(f"{value:>12,.0f}" for value in rates))
     _say(f"anonymous memory: {anonymous_mib()} MiB, of which {before_mib} MiB before the set was opened")
     shelf.close()
+
+
+def ask_cold(window: Window, folder: Path, sizes: list[int], seconds: float) -> None:
+    """The same with every page still on the disk; each figure after a start of its own."""
+    for size in sizes:
+        rates = []
+        for is_new in (True, False):
+            forget_pages(folder)
+            shelf = window.shelf(folder)
+            ids = shelf.restore(window.marker(window.records - 1), NumberedStore(window))  # type: ignore[arg-type]
+            rates.append(rate(ids, size, seconds, window, is_new, warm_s=0))
+            shelf.close()
+            del ids
+        _say(f"{size:>8,} " + " ".join(f"{value:>12,.0f}" for value in rates) + "  from the disk")
 
 
 def rate(ids: IdSet, size: int, seconds: float, window: Window, is_new: bool, warm_s: float = 1.0) -> float:

@@ -225,6 +225,21 @@ def test_ids_come_back_by_generation_up_to_the_marker(store: UsageStore) -> None
     assert back == sorted(map(tuple, np.column_stack([ids.identities, ids.bodies]).tolist()))
 
 
+def test_ids_above_an_offset_of_their_first_day_come_back_alone(store: UsageStore) -> None:
+    parts = [some_events(offset, 2)[1] for offset in range(4)]
+    for offset, day in enumerate((20_000, 20_001, 20_001, 20_002)):
+        parts[offset].day = day
+    store.flush(a_flush(a_marker(3), ids=tuple(parts)))
+
+    found = {day: len(ids) for day, ids, _ in store.ids(0, through=3, since_day=20_001, above=1)}
+    [(_, identities, bodies)] = store.ids(0, through=2, since_day=20_001, above=1)
+
+    assert found == {20_001: 2, 20_002: 2}
+    rows = [np.column_stack(pair).tolist() for pair in ((identities, bodies), (parts[2].identities, parts[2].bodies))]
+    assert sorted(rows[0]) == sorted(rows[1])
+    assert list(store.ids(0, through=3, since_day=20_002, above=3)) == []
+
+
 def some_dropped(ids: StoredIds, offset: int, *outcomes: Outcome) -> DroppedIds:
     """Copies of the first of `ids`, in a record at `offset`."""
     count = len(outcomes)

@@ -19,6 +19,7 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.embed import Server
 
+from penstock.app import allocators
 from penstock.app.config import Config
 from penstock.app.logs import tell_loop_error
 from penstock.app.open_files import connections_max, raise_open_files_limit
@@ -30,6 +31,7 @@ from penstock.kernel.problems import Problem
 from penstock.web.route import Request, Response, Route, Router, Scope
 
 PENDING_INTERVAL_S = 5
+GIVE_BACK_INTERVAL_S = 10
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +39,7 @@ logger = logging.getLogger(__name__)
 def run(config: Config, announce: Callable[[str], None]) -> None:
     """Run until SIGTERM or SIGINT. `announce` gets the lines that a person at the terminal should read."""
     raise_open_files_limit()
+    allocators.settle()
     uvloop.run(_serve(config, announce))
 
 
@@ -59,6 +62,7 @@ async def _serve(config: Config, announce: Callable[[str], None]) -> None:
     chores = [
         asyncio.create_task(_every(config.finalize_interval_ms / 1000, parts.contracts.finalize_due)),
         asyncio.create_task(_every(PENDING_INTERVAL_S, parts.metrics.send_pending)),
+        asyncio.create_task(_every(GIVE_BACK_INTERVAL_S, allocators.give_back)),
     ]
     ready = asyncio.Event()
     router = Router([*parts.routes(), *_own_routes(parts, ready)])
