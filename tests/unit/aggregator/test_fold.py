@@ -214,7 +214,7 @@ def test_ten_million_times_a_tenth_is_exactly_a_million() -> None:
     fold = Fold(0, metrics={"units": UNITS})
     for n in range(chunks):
         # Identities drawn, not hashed from ten million texts: the fold takes them as the gateway made them.
-        identities = np.random.default_rng(n).integers(0, 2**63, (per_chunk, 2)).astype(np.uint64)
+        identities = np.random.default_rng(n).integers(0, 2**64, (per_chunk, 2), np.uint64)
         chunk = Chunk.build(
             identities=identities,
             body_hashes=bodies,
