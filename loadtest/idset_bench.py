@@ -169,9 +169,9 @@ def ask(window: Window, folder: Path, sizes: list[int], seconds: float) -> None:
     for file in shelf.files:
         days = file.segment.counts
         _say(f"  days {min(days) - FIRST_DAY}-{max(days) - FIRST_DAY}: {len(file):,} ids")
-    _say(f"{'batch':>8} {'new/s':>12} {'repeated/s':>12}")
+    _say(f"{'batch':>8} {'new/s':>12} {'per CPU s':>12} {'repeated/s':>12} {'per CPU s':>12}")
     for size in sizes:
-        rates = [rate(ids, size, seconds, window, is_new) for is_new in (True, False)]
+        rates = [value for is_new in (True, False) for value in rate(ids, size, seconds, window, is_new)]
         _say(f"{size:>8,} " + " ".join(f"{value:>12,.0f}" for value in rates))
     _say(f"anonymous memory: {anonymous_mib()} MiB, of which {before_mib} MiB before the set was opened")
     shelf.close()
@@ -180,33 +180,35 @@ def ask(window: Window, folder: Path, sizes: list[int], seconds: float) -> None:
 def ask_cold(window: Window, folder: Path, sizes: list[int], seconds: float) -> None:
     """The same with every page still on the disk; each figure after a start of its own."""
     for size in sizes:
-        rates = []
+        rates: list[float] = []
         for is_new in (True, False):
             forget_pages(folder)
             shelf = window.shelf(folder)
             ids = shelf.restore(window.marker(window.records - 1), NumberedStore(window))  # type: ignore[arg-type]
-            rates.append(rate(ids, size, seconds, window, is_new, warm_s=0))
+            rates += rate(ids, size, seconds, window, is_new, warm_s=0)
             shelf.close()
             del ids
         _say(f"{size:>8,} " + " ".join(f"{value:>12,.0f}" for value in rates) + "  from the disk")
 
 
-def rate(ids: IdSet, size: int, seconds: float, window: Window, is_new: bool, warm_s: float = 1.0) -> float:
-    """Look-ups a second over some `seconds`, after a while that does not count."""
+def rate(
+    ids: IdSet, size: int, seconds: float, window: Window, is_new: bool, warm_s: float = 1.0
+) -> tuple[float, float]:
+    """Look-ups a second, and a CPU second, over some `seconds`, after a while that does not count."""
     rng = np.random.default_rng(size + is_new)
     expected = Verdict.ACCEPTED if is_new else Verdict.DUPLICATE
-    spent_s, asked, warm_left_s = 0.0, 0, warm_s
-    while spent_s < seconds:
+    wall_s, cpu_s, asked, warm_left_s = 0.0, 0.0, 0, warm_s
+    while wall_s < seconds:
         low, high = (window.ids, 2**62) if is_new else (0, window.ids)
         batch = hashed(rng.integers(low, high, size, np.uint64))
-        began = time.perf_counter()
+        began, cpu_began = time.perf_counter(), time.process_time()
         verdicts = ids.probe(*batch)
-        took_s = time.perf_counter() - began
+        took_s, cpu_took_s = time.perf_counter() - began, time.process_time() - cpu_began
         assert (verdicts == expected).all()
         warm_left_s -= took_s
         if warm_left_s < 0:
-            spent_s, asked = spent_s + took_s, asked + size
-    return asked / spent_s
+            wall_s, cpu_s, asked = wall_s + took_s, cpu_s + cpu_took_s, asked + size
+    return asked / wall_s, asked / cpu_s
 
 
 def forget_pages(folder: Path) -> None:

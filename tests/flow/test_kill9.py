@@ -63,7 +63,9 @@ def test_figures_survive_five_kills(tmp_path: Path, round_number: int, step: str
     sent = shuffled_with_retries(real_events())
     stream = Stream(sent, chance)
     forgets = round_number % 2 == 1  # a gateway that forgets leaves every repeat from an earlier life to the aggregator
-    own = {"PENSTOCK_PARTITIONS": str(1 + round_number % 3)} | ({"PENSTOCK_DEDUPE_IDS_MAX": "0"} if forgets else {})
+    own = {"PENSTOCK_PARTITIONS": str(1 + round_number % 3)}
+    if forgets:
+        own |= {"PENSTOCK_DEDUPE_IDS_MAX": "0", "PENSTOCK_MEMORY_IDS_MAX": "900"}  # and of its ids, most are in files
     with PenstockServer(tmp_path / "data", env=SETTINGS | own) as server:
         customer_id = server.client.v1.customers.create(name="Azure", ingest_aliases=[CUSTOMER_ALIAS]).data.id
         metrics = {server.client.v1.billable_metrics.create(**body).data.id: body for body in METRICS.values()}

@@ -1,6 +1,7 @@
 """A run of ids in a file: sorted rows that are mapped when a look-up first passes their filter.
 
-The file is a head, the rows, a byte per row that tells its day, and a checksum per block of 24 KiB of both. A block is
+The file is a head, the rows, a byte per row that tells its day, and a checksum per block of 24 KiB of both. Rows, not
+columns: to find an id is to read one page. Days are looked at only where some of a file's have expired. A block is
 checked before the first look at it: opening a file reads its head and no more, and no unchecked byte ever decides.
 """
 
@@ -28,6 +29,7 @@ ROW_BYTES = 24
 BLOCK_BYTES = 1024 * ROW_BYTES
 SUM_BYTES = 8
 FILTERED_ROWS = 1 << 19
+CAN_PREFETCH = hasattr(os, "posix_fadvise")  # macOS has none
 
 Days = npt.NDArray[np.uint8]  # from the segment's first day on
 
@@ -105,7 +107,9 @@ class RunFile:
 
     @cached_property
     def _map(self) -> mmap.mmap:
-        return mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ)
+        mapped = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ)
+        mapped.madvise(mmap.MADV_RANDOM)  # else a look-up of one page reads 32, and drives out others
+        return mapped
 
     @cached_property
     def _flat(self) -> Words:
@@ -132,6 +136,10 @@ class RunFile:
         block, last = start // BLOCK_BYTES, (end - 1) // BLOCK_BYTES
         while len(block):
             pending = np.unique(block[~self._verified[block]]).tolist()
+            if CAN_PREFETCH:
+                for each in pending:  # the disk may fetch them side by side
+                    place = HEAD_BYTES + each * BLOCK_BYTES
+                    os.posix_fadvise(self._descriptor, place, BLOCK_BYTES, os.POSIX_FADV_WILLNEED)
             for each in pending:
                 self._verify_block(each)
             if pending:

@@ -25,8 +25,9 @@ from penstock.kernel.idset import IdSet
 from penstock.kernel.ports import FoldStore
 from penstock.kernel.record import Marker
 
-# A file's oldest days expire before its newest: this is how long some of its rows, and of its filter, may be dead.
-MERGED_DAYS_MAX = 7
+# A file's oldest days expire before its newest: for so long some of its rows, and of its filter's bytes, may be dead. A
+# file written when a day is over has a little of the next one, so a week touches eight days.
+MERGED_DAYS_MAX = 8
 MERGED_IDS_MAX = 1 << 27  # a larger file is merged no more: memory fills while the thread is at it
 THE_BEGINNING = Position(-1, -1)
 

@@ -25,7 +25,7 @@ MERGED_SIZE_RATIO_MAX = 2
 
 _BLOCK_BITS = 128
 _BITS_PER_ID = 12
-_BLOCKS_PER_START = 2
+_START_SHIFT = 1  # every other block has a start
 _HALF = np.uint64(32)
 
 
@@ -90,7 +90,7 @@ class Filter:
     def __init__(self, ids: int) -> None:
         self.first: Words = np.zeros(ids * _BITS_PER_ID // _BLOCK_BITS + 1, np.uint64)
         self.second: Words = np.zeros_like(self.first)
-        self.starts: npt.NDArray[np.uint32] = np.zeros(len(self.first) // _BLOCKS_PER_START + 2, np.uint32)
+        self.starts: npt.NDArray[np.uint32] = np.zeros((len(self.first) >> _START_SHIFT) + 2, np.uint32)
 
     @classmethod
     def of(cls, rows: IdRows) -> Filter:
@@ -111,7 +111,7 @@ class Filter:
         edges = np.flatnonzero(np.concatenate([[True], block[1:] != block[:-1]]))
         for words, masks in zip((self.first, self.second), _masks(rows[:, 1]), strict=True):
             words[block[edges]] |= np.bitwise_or.reduceat(masks, edges)
-        pair = block // _BLOCKS_PER_START
+        pair = block >> _START_SHIFT
         counts = np.bincount(pair - pair[0])
         self.starts[pair[0] + 1 : pair[0] + 1 + len(counts)] += counts.astype(np.uint32)
 
@@ -129,7 +129,7 @@ class Filter:
 
     def reach(self, prefix: Words) -> tuple[Places, Places]:
         """From which row to which an id would stand, the latter exclusive."""
-        pair = self._blocks(prefix) // _BLOCKS_PER_START
+        pair = self._blocks(prefix) >> _START_SHIFT
         return self.starts.take(pair).astype(np.int64), self.starts.take(pair + 1).astype(np.int64)
 
     def _blocks(self, prefix: Words) -> Places:

@@ -159,4 +159,4 @@ class AgainstADict(RuleBasedStateMachine):
 
 
 TestAgainstADict = AgainstADict.TestCase
-TestAgainstADict.settings = settings(max_examples=50, stateful_step_count=20)
+TestAgainstADict.settings = settings(max_examples=100, stateful_step_count=20)
