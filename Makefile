@@ -14,7 +14,7 @@ RUNTIME := $(VENV)/.runtime
 COMPLETE := $(VENV)/.complete
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo up test test-fast lint bench proto clean
+.PHONY: help venv demo up test test-fast lint bench kafka clickhouse postgres proto clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,15 @@ lint: $(COMPLETE) ## ruff, mypy --strict, import-linter
 
 bench: $(RUNTIME) ## load a fresh server over every protocol, verify it, print how fast it is
 	@$(BIN)/python -m loadtest bench $(ARGS)
+
+kafka: $(COMPLETE) ## an Apache Kafka for development; ARGS="--brokers 3 --data-dir penstock-data/kafka"
+	@$(BIN)/python -m deploy.dev.kafka $(ARGS)
+
+clickhouse: $(RUNTIME) ## a ClickHouse for development, without Docker; ARGS="--port 8124"
+	@$(BIN)/penstock clickhouse-dev --data-dir penstock-data/clickhouse $(ARGS)
+
+postgres: $(RUNTIME) ## a PostgreSQL of this machine's packages; ARGS="--folder /var/tmp/penstock --port 5433"
+	@$(BIN)/python -m deploy.dev.postgres $(ARGS)
 
 proto: $(COMPLETE) ## make src/penstock/wire again from proto/
 	@$(BIN)/python proto/generate.py

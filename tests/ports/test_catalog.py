@@ -14,6 +14,7 @@ import pytest
 
 from penstock.catalog import sqlite
 from penstock.catalog.memory import MemoryCatalog
+from penstock.catalog.postgres import PostgresCatalog
 from penstock.catalog.sqlite import SqliteCatalog
 from penstock.database.sqlite import TooNew
 from penstock.kernel.ports import Catalog, Item
@@ -23,9 +24,16 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATER = datetime(2026, 3, 1, 13, tzinfo=UTC)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalog]:
-    adapter: Catalog = MemoryCatalog() if request.param == "memory" else SqliteCatalog(tmp_path / "catalog.sqlite")
+    adapter: Catalog
+    match request.param:
+        case "memory":
+            adapter = MemoryCatalog()
+        case "sqlite":
+            adapter = SqliteCatalog(tmp_path / "catalog.sqlite")
+        case _:
+            adapter = PostgresCatalog(request.getfixturevalue("postgres_database"))
     yield adapter
     adapter.close()
 
@@ -174,6 +182,15 @@ def test_an_item_keeps_or_gives_up_its_unique_keys_with_each_revision(catalog: C
     assert catalog.find("acme", "customer", "c") == second
     with pytest.raises(Conflict, match="'b'"):
         catalog.put([msgspec.structs.replace(other, unique=("a", "b"))], LATER)
+
+
+@pytest.mark.parametrize("text", ["", " ", "\0", "a\0b", "\x1a", "\x1a0\0\x1a1", "'%s\\", "{a,NULL}", "\u00e4"])
+def test_any_text_is_an_id_a_parent_and_a_key(catalog: Catalog, text: str) -> None:
+    [stored, _] = catalog.put([an_item(text, parent=text, unique=(text,)), an_item("other")], NOON)
+
+    assert catalog.get("acme", "customer", text) == stored
+    assert catalog.find("acme", "customer", text) == stored
+    assert catalog.list("acme", "customer", parent=text) == [stored]
 
 
 def test_a_unique_key_named_twice_by_one_item_is_one_key(catalog: Catalog) -> None:

@@ -10,29 +10,62 @@ from pathlib import Path
 
 import pytest
 
+from kafka_part import kafka_settings
 from penstock.kernel.ports import Appended, EventLog, LogTrimmed
 from penstock.kernel.problems import LogUnavailable
 from penstock.kernel.record import Kind
 from penstock.log.embedded import EmbeddedLog
+from penstock.log.kafka import KafkaLog
 from penstock.log.memory import MemoryLog
 
 PARTITIONS = 3
 Clock = Callable[[], int]
-OpenLog = Callable[[Path, Clock], EventLog]
-LOGS: dict[str, OpenLog] = {
-    "memory": lambda folder, clock_us: MemoryLog(PARTITIONS, clock_us),
-    "embedded": lambda folder, clock_us: EmbeddedLog.open(folder / "log.db", PARTITIONS, clock_us=clock_us),
-}
-SURVIVES_REOPEN = ["embedded"]
+OpenLog = Callable[[Clock], Awaitable[EventLog]]
 Story = Callable[[EventLog], Awaitable[None]]
 
 
+def memory_log(request: pytest.FixtureRequest) -> OpenLog:
+    async def opened(clock_us: Clock) -> EventLog:
+        return MemoryLog(PARTITIONS, clock_us)
+
+    return opened
+
+
+def embedded_log(request: pytest.FixtureRequest) -> OpenLog:
+    folder: Path = request.getfixturevalue("tmp_path")
+
+    async def opened(clock_us: Clock) -> EventLog:
+        return EmbeddedLog.open(folder / "log.db", PARTITIONS, clock_us=clock_us)
+
+    return opened
+
+
+def kafka_log(request: pytest.FixtureRequest) -> OpenLog:
+    settings = kafka_settings(request.getfixturevalue("kafka_address"), PARTITIONS)
+
+    async def opened(clock_us: Clock) -> EventLog:
+        return await KafkaLog.open(settings)  # the clock is the broker's
+
+    return opened
+
+
+LOGS = {"memory": memory_log, "embedded": embedded_log, "kafka": kafka_log}
+TAKES_A_CLOCK = ["memory", "embedded"]
+SURVIVES_REOPEN = ["embedded", "kafka"]
+
+
 @pytest.fixture(params=list(LOGS))
-def run(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., None]:
+def open_log(request: pytest.FixtureRequest) -> OpenLog:
+    """Opens the same log each time; a fresh one the first time."""
+    return LOGS[request.param](request)
+
+
+@pytest.fixture
+def run(open_log: OpenLog) -> Callable[..., None]:
     """Plays a story on a fresh log, then closes it."""
 
     async def play(story: Story, clock_us: Clock) -> None:
-        log = LOGS[request.param](tmp_path, clock_us)
+        log = await open_log(clock_us)
         try:
             await story(log)
         finally:
@@ -55,7 +88,8 @@ async def payloads(log: EventLog, partition: int = 0, start: int = 0) -> list[by
 def test_offsets_are_contiguous_from_zero_in_each_partition(run: Callable[..., None]) -> None:
     async def story(log: EventLog) -> None:
         assert [(await append(log, b"x", 0)).offset for _ in range(3)] == [0, 1, 2]
-        assert await append(log, b"y", 2) == Appended(2, 0, 1_000)
+        appended = await append(log, b"y", 2)
+        assert (appended.partition, appended.offset) == (2, 0)
         assert await log.bounds(0) == (0, 3)
         assert await log.bounds(1) == (0, 0)
         assert await log.bounds(2) == (0, 1)
@@ -65,20 +99,21 @@ def test_offsets_are_contiguous_from_zero_in_each_partition(run: Callable[..., N
 
 def test_a_record_comes_back_as_it_was_appended(run: Callable[..., None]) -> None:
     async def story(log: EventLog) -> None:
-        await log.append(1, Kind.CHUNK, 11, b"chunk")
-        await log.append(1, Kind.TICK, 12, b"")
-        await log.append(1, Kind.CONTROL, 13, b"\x00\xff")
+        first = await log.append(1, Kind.CHUNK, 11, b"chunk")
+        second = await log.append(1, Kind.TICK, 12, b"")
+        third = await log.append(1, Kind.CONTROL, 13, b"\x00\xff")
         records = await log.read(1, 0, 1 << 20, 0)
         assert [(r.partition, r.offset, r.kind, r.stamped_at_us, r.appended_at_us, r.payload) for r in records] == [
-            (1, 0, Kind.CHUNK, 11, 1_000, b"chunk"),
-            (1, 1, Kind.TICK, 12, 1_000, b""),
-            (1, 2, Kind.CONTROL, 13, 1_000, b"\x00\xff"),
+            (1, 0, Kind.CHUNK, 11, first.appended_at_us, b"chunk"),
+            (1, 1, Kind.TICK, 12, second.appended_at_us, b""),
+            (1, 2, Kind.CONTROL, 13, third.appended_at_us, b"\x00\xff"),
         ]
 
     run(story)
 
 
-def test_the_append_time_never_goes_back_in_a_partition(run: Callable[..., None]) -> None:
+@pytest.mark.parametrize("open_log", TAKES_A_CLOCK, indirect=True)
+def test_the_append_time_is_the_logs_and_never_goes_back_in_a_partition(run: Callable[..., None]) -> None:
     ticks = itertools.cycle([50, 20, 60, 10])
 
     async def story(log: EventLog) -> None:
@@ -226,24 +261,28 @@ def test_two_logs_never_have_the_same_identity(run: Callable[..., None], tmp_pat
     run(story)
 
 
-@pytest.mark.parametrize("adapter", SURVIVES_REOPEN)
-def test_everything_is_there_after_a_restart(adapter: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("open_log", SURVIVES_REOPEN, indirect=True)
+def test_everything_is_there_after_a_restart(open_log: OpenLog) -> None:
+    last: list[Appended] = []
+
     async def before() -> EventLog:
-        log = LOGS[adapter](tmp_path, lambda: 500)
+        log = await open_log(lambda: 500)
         for number in range(5):
             await append(log, bytes([number]))
-        await append(log, b"gone", 2)
+        last.append(await append(log, b"gone", 2))
         await log.trim(0, 2)
         await log.trim(2, 1)
         await log.close()
         return log
 
     async def after() -> EventLog:
-        log = LOGS[adapter](tmp_path, lambda: 100)
+        log = await open_log(lambda: 100)
         assert await log.bounds(0) == (2, 5)
         assert await payloads(log, 0, 2) == [b"\x02", b"\x03", b"\x04"]
-        assert await append(log, b"next") == Appended(0, 5, 500)  # the append time does not go back either
-        assert await append(log, b"next", 2) == Appended(2, 1, 500)
+        for partition, offset in (0, 5), (2, 1):
+            appended = await append(log, b"next", partition)
+            assert (appended.partition, appended.offset) == (partition, offset)
+            assert appended.appended_at_us >= last[0].appended_at_us  # the append time does not go back either
         await log.close()
         return log
 

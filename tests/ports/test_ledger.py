@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from penstock.contracts.store.memory import MemoryLedger
+from penstock.contracts.store.postgres import PostgresLedger
 from penstock.contracts.store.sqlite import SqliteLedger
 from penstock.database.sqlite import TooNew
 from penstock.kernel.entry import Entry, Transaction
@@ -23,9 +24,16 @@ NOON = datetime(2026, 3, 1, 12, 0, 0, 5, tzinfo=UTC)
 TOKENS = Unit("tokens", "Tokens", 12)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
-    adapter: Ledger = MemoryLedger() if request.param == "memory" else SqliteLedger(tmp_path / "ledger.sqlite")
+    adapter: Ledger
+    match request.param:
+        case "memory":
+            adapter = MemoryLedger()
+        case "sqlite":
+            adapter = SqliteLedger(tmp_path / "ledger.sqlite")
+        case _:
+            adapter = PostgresLedger(request.getfixturevalue("postgres_database"))
     yield adapter
     adapter.close()
 

@@ -1,18 +1,23 @@
-"""The contract of the usage store: the memory reference and ClickHouse (chDB) must pass the same suite."""
+"""The contract of the usage store: the memory reference and ClickHouse, in process and served, pass one suite."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from uuid import uuid4
 
+import msgspec
 import numpy as np
 import pytest
+from deploy.dev.clickhouse import clickhouse
 
 from penstock.aggregator.store.clickhouse import ClickHouseUsageStore
+from penstock.aggregator.store.connect import server
 from penstock.aggregator.store.memory import MemoryUsageStore
-from penstock.kernel.cell import Cell, CellKey, CellQuestion
+from penstock.kernel.cell import CONSERVATION, Cell, CellKey, CellQuestion
 from penstock.kernel.chunk import Chunk
 from penstock.kernel.event import Outcome
 from penstock.kernel.identity import hash_bodies, identify
@@ -20,6 +25,7 @@ from penstock.kernel.meter import Aggregation
 from penstock.kernel.ports import Flush, UsageStore
 from penstock.kernel.record import Marker
 from penstock.kernel.stored import Dropped, DroppedIds, LogPlace, StoredEvents, StoredIds, Trace
+from penstock.kernel.stored_chunk import StoredChunk
 from penstock.kernel.window import BASE_WINDOW_US, Span, from_us, to_us
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -27,12 +33,28 @@ NOON_US = to_us(NOON)
 KEY = b"k" * 32
 
 
-@pytest.fixture(params=["memory", "clickhouse"])
+@pytest.fixture(scope="module")
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with clickhouse(tmp_path_factory.mktemp("clickhouse") / "data") as url:
+        yield url
+
+
+@pytest.fixture(params=["memory", "clickhouse", "clickhouse-server"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[UsageStore]:
-    made: UsageStore
-    made = MemoryUsageStore() if request.param == "memory" else ClickHouseUsageStore.embedded(tmp_path / "usage")
-    yield made
-    made.close()
+    with ExitStack() as made:
+        yield made.enter_context(closing(_make(request, tmp_path, made)))
+
+
+def _make(request: pytest.FixtureRequest, tmp_path: Path, made: ExitStack) -> UsageStore:
+    if request.param == "memory":
+        return MemoryUsageStore()
+    if request.param == "clickhouse":
+        return ClickHouseUsageStore.embedded(tmp_path / "usage")
+    database = f"test_{uuid4().hex}"
+    connect = server(request.getfixturevalue("server_url"), database)
+    janitor = made.enter_context(connect())
+    made.callback(janitor.command, f"DROP DATABASE {database}")
+    return ClickHouseUsageStore(connect)
 
 
 def a_marker(offset: int, partition: int = 0, clock_us: int = NOON_US) -> Marker:
@@ -177,6 +199,87 @@ def test_unique_counts_each_value_once_over_windows_and_partitions(store: UsageS
 
     assert row.cell.events == 2
     assert sorted(str(r.member) for r in members) == ["ann", "bob"]
+
+
+def some_grouped_cells() -> dict[CellKey, Cell]:
+    """Of two customers, three keys and two group keys; each value is another power of two."""
+    places = [
+        (0, ("eu", "a"), "cust"),
+        (0, ("us", "a"), "cust"),
+        (1, ("eu", "it's"), "alias"),
+        (4, ("us", None), "cust"),
+        (4, ("eu", "a"), "other"),
+        (5, (None, None), "other"),
+    ]
+    return {
+        a_key(window, groups, customer=customer): Cell(1, Decimal(2**n), version=n)
+        for n, (window, groups, customer) in enumerate(places)
+    }
+
+
+KEYS = ("cust", "alias", "other")
+
+
+def figures(store: UsageStore, **changes: object) -> dict[tuple[object, ...], Decimal]:
+    rows = store.read_cells(a_question(Aggregation.SUM, customers=KEYS, **changes)).rows
+    return {(*row.groups, *([row.customer] if row.customer else [])): row.cell.value for row in rows}
+
+
+def test_cells_are_filtered_by_keys_that_are_not_grouped_by_and_grouped_in_any_order(store: UsageStore) -> None:
+    store.flush(a_flush(a_marker(9), some_grouped_cells()))
+
+    assert figures(store, group_at=(1, 0), filters=((0, ("eu", "none")),)) == {("a", "eu"): 17, ("it's", "eu"): 4}
+    assert figures(store, group_at=(0,), filters=((1, ("it's", None)),)) == {("eu",): 4, ("us",): 8, (None,): 32}
+    assert figures(store, group_at=(1,), excluded=((0, ("eu", None)),)) == {("a",): 2, (None,): 8}
+    assert figures(store, excluded=((1, (None,)),), filters=((0, ("us",)),)) == {(): 2}
+    assert figures(store, filters=((0, ("nowhere",)),)) == {}
+
+
+def test_keys_of_one_owner_merge(store: UsageStore) -> None:
+    store.flush(a_flush(a_marker(9), some_grouped_cells()))
+    owned = {"by_customer": True, "owners": ("c'1", "c'1", "c2")}
+
+    assert figures(store, **owned) == {("c'1",): 15, ("c2",): 48}
+    assert figures(store, group_at=(0,), **owned) == {
+        ("eu", "c'1"): 5, ("us", "c'1"): 10, ("eu", "c2"): 16, (None, "c2"): 32,
+    }  # fmt: skip
+
+
+def test_what_is_not_kept_merges_into_the_rest(store: UsageStore) -> None:
+    store.flush(a_flush(a_marker(9), some_grouped_cells()))
+    owned = {"by_customer": True, "owners": ("c1", "c1", "c2")}
+
+    assert figures(store, group_at=(1,), kept=((("it's",), None), ((None,), None))) == {
+        ("it's",): 4, (None,): 40, (): 19,
+    }  # fmt: skip
+    assert figures(store, group_at=(0,), kept=((("eu",), "c2"),), **owned) == {("eu", "c2"): 16, (): 47}
+    assert figures(store, kept=(((), "c1"),), **owned) == {("c1",): 15, (): 48}
+
+
+def test_the_rest_counts_each_unique_value_once(store: UsageStore) -> None:
+    seen = [("a", "x"), ("b", "x"), ("c", "x"), ("c", "y"), ("a", "z")]
+    cells = {a_key(n, (group,), member=member): Cell(1, version=1) for n, (group, member) in enumerate(seen)}
+    store.flush(a_flush(a_marker(1), cells))
+
+    rows = store.read_cells(a_question(Aggregation.UNIQUE, group_at=(0,), kept=((("a",), None),))).rows
+
+    assert sorted((row.groups, row.cell.events) for row in rows) == [((), 2), (("a",), 2)]
+
+
+def test_versions_alone_are_the_greatest_of_each_partition_emptied_cells_too(store: UsageStore) -> None:
+    cells = {
+        a_key(0): Cell(1, Decimal(1), version=3),
+        a_key(1): Cell(0, version=7),
+        a_key(2, partition=1): Cell(1, Decimal(1), version=5),
+        a_key(3, ("us",), partition=1): Cell(1, Decimal(1), version=8),
+        a_key(0, customer="other"): Cell(1, Decimal(1), version=9),
+    }
+    store.flush(a_flush(a_marker(9), {a_key(0): Cell(1, Decimal(1), version=2)}))
+    store.flush(a_flush(a_marker(9), cells))
+
+    answer = store.read_cells(a_question(versions_only=True, filters=((0, ("eu",)),)))
+
+    assert (answer.rows, answer.versions) == ((), {0: 7, 1: 5})
 
 
 def test_events_written_twice_are_read_once_and_only_up_to_the_offset_named(store: UsageStore) -> None:
@@ -332,3 +435,162 @@ def test_a_clickhouse_store_keeps_everything_over_a_restart(tmp_path: Path) -> N
     assert second.marker(0) == a_marker(6)
     assert second.load_cells([a_key()]) == {a_key(): Cell(2, Decimal("5.5"), version=6)}
     second.close()
+
+
+def test_stored_cells_are_read_as_they_are_by_any_part_of_their_key(store: UsageStore) -> None:
+    cells = {
+        a_key(): Cell(2, Decimal("5.5"), version=7),
+        a_key(window=4, groups=(None, "a"), member="x"): Cell(1, Decimal(3), NOON_US, "tx", 8),
+        a_key(customer="other"): Cell(0, Decimal(0), version=3),
+        a_key(metric="m2", partition=1): Cell(4, Decimal(1), version=2),
+        a_key(tenant="globex"): Cell(5, Decimal(1), version=4),
+    }
+    store.flush(a_flush(a_marker(9), cells))
+    store.flush(a_flush(a_marker(9), {a_key(): Cell(1, Decimal(1), version=6)}))
+    first, second, other, _, last = cells
+
+    def found(*asked: object) -> list[CellKey]:
+        rows = store.stored_cells(*asked)  # type: ignore[arg-type]
+        assert all(cells[key] == cell for key, cell in rows.items())
+        return sorted(rows, key=repr)
+
+    assert found(None, None, None, None, None) == sorted(cells, key=repr)
+    assert found("acme", "m1", ("cust",), None, 0) == sorted([first, second], key=repr)
+    assert found("acme", "m1", None, (NOON_US, NOON_US + BASE_WINDOW_US), None) == sorted([first, other], key=repr)
+    assert found("globex", None, None, None, None) == [last]
+    assert found("acme", None, (), None, None) == []
+
+
+def test_of_cells_of_one_version_the_last_that_was_written_is_read(store: UsageStore) -> None:
+    """What a rebuild writes over a cell at the marker's own version must win."""
+    for events in (99, 3):
+        store.flush(a_flush(a_marker(7), {a_key(): Cell(events, Decimal(events), version=7)}))
+
+    assert store.load_cells([a_key()]) == {a_key(): Cell(3, Decimal(3), version=7)}
+
+
+def test_hours_are_those_of_conservation_cells_with_their_greatest_version(store: UsageStore) -> None:
+    def conserved(outcome: str, **changes: object) -> CellKey:
+        return a_key(0, (outcome,), metric=CONSERVATION, customer="", **changes)
+
+    cells = {
+        conserved("COUNTED"): Cell(1, version=3),
+        conserved("LATE", tenant="globex"): Cell(1, version=5),
+        conserved("LATE", partition=1): Cell(1, version=9),
+    }
+    later = {a_key(4, ("COUNTED",), metric=CONSERVATION, customer=""): Cell(1, version=8)}
+    store.flush(a_flush(a_marker(9), {**cells, **later, a_key(8): Cell(1, version=9)}))
+
+    assert store.hours(0) == [(NOON_US, 5), (NOON_US + 4 * BASE_WINDOW_US, 8)]
+    assert store.hours(1) == [(NOON_US, 9)]
+    assert store.hours(2) == []
+
+
+def test_control_records_come_with_their_offsets_whatever_the_marker_says(store: UsageStore) -> None:
+    store.flush(a_flush(a_marker(1), controls=((4, b"b\0"), (1, b"a"))))
+    store.flush(a_flush(a_marker(0, partition=1), controls=((0, b"c"),)))
+
+    assert store.control_records(0) == [(1, b"a"), (4, b"b\0")]
+
+
+def test_events_are_counted_by_stretches_of_offsets_and_once_however_often_written(store: UsageStore) -> None:
+    counted, ids = some_events(3, 4)
+    quarantined, _ = some_events(4, 2, Outcome.QUARANTINED)
+    later, _ = some_events(5, 3)
+    beyond, _ = some_events(8, 3)
+    at = np.array([5, 5, 2]), np.array([0, 1, 0])
+    dropped = DroppedIds(20_000, ids.identities[:3], np.array([1, 1, 4], np.uint8), *at, ids.times_us[:3])
+    both = [Outcome.COUNTED, Outcome.UNMATCHED]
+    mixed = a_stored_chunk(6, ["acme", "globex"] * 200, both * 150 + [Outcome.LATE] * 100)
+    whole = a_stored_chunk(7, ["acme"] * 300, [Outcome.COUNTED] * 200 + [Outcome.QUARANTINED] * 100)
+    for _ in range(2):
+        rows = (counted, quarantined, later, beyond)
+        store.flush(a_flush(a_marker(8), events=rows, dropped=(dropped,), chunks=(mixed, whole)))
+
+    assert store.outcomes(0, (2, 3, 7)) == {
+        (0, "acme", Outcome.COUNTED): 4,
+        (1, "acme", Outcome.QUARANTINED): 2 + 100,
+        (1, "acme", Outcome.COUNTED): 3 + 200 + 150,
+        (1, "globex", Outcome.UNMATCHED): 150,
+        (1, None, Outcome.DUPLICATE): 2,
+    }
+    assert store.outcomes(1, (2, 3, 7)) == {}
+
+
+def a_stored_chunk(offset: int, tenants: list[str], outcomes: list[Outcome]) -> StoredChunk:
+    """A record that is stored whole, with one event of each tenant that is named."""
+    ids = [f"tx-{offset}-{n}" for n in range(len(tenants))]
+    times = NOON_US + np.arange(len(ids), dtype=np.int64)
+    chunk = Chunk.build(
+        identities=identify(KEY, "acme", ids),
+        body_hashes=np.zeros(len(ids), np.uint64),
+        tenants=tenants,
+        customers=["cust"] * len(ids),
+        event_types=["call"] * len(ids),
+        times_us=times,
+        transaction_ids=ids,
+        properties=[b"{}"] * len(ids),
+    )
+    return StoredChunk.of(20_000, offset, chunk.encode(), chunk, np.array(outcomes, np.uint8))
+
+
+def a_whole_record(offset: int, outcomes: list[Outcome]) -> StoredChunk:
+    """A record with one event a minute from noon on, for `cust` and `other` in turn."""
+    count = len(outcomes)
+    ids = [f"tx-{offset}-{i}" for i in range(count)]
+    times = NOON_US + np.arange(count, dtype=np.int64) * 60_000_000
+    customers = [("cust", "other")[i % 2] for i in range(count)]
+    properties = [b'{"n":%d}' % i for i in range(count)]
+    chunk = Chunk.build(
+        identities=identify(KEY, "acme", ids),
+        body_hashes=hash_bodies(customers, ["call"] * count, times, properties),
+        tenants=["acme"] * count,
+        customers=customers,
+        event_types=["call"] * count,
+        times_us=times,
+        transaction_ids=ids,
+        properties=properties,
+    )
+    return StoredChunk.of(20_000, offset, chunk.encode(), chunk, np.array(outcomes, np.uint8))
+
+
+def read_ids(store: UsageStore, customers: tuple[str, ...] | None, span: Span | None, as_of: int) -> list[str]:
+    return [i for events in store.read_events("acme", customers, span, (as_of, -1), None) for i in events.ids()]
+
+
+def test_events_of_whole_records_are_read_beside_rows(store: UsageStore) -> None:
+    events, _ = some_events(1, 2)
+    kept, dropped, bad = Outcome.COUNTED, Outcome.DUPLICATE, Outcome.QUARANTINED
+    whole = a_whole_record(2, [kept, Outcome.UNMATCHED, dropped, kept, bad])
+    for _ in range(2):  # a replay writes the same again
+        store.flush(a_flush(a_marker(2), events=(events,), chunks=(whole,)))
+    store.flush(a_flush(a_marker(3), chunks=(a_whole_record(3, [kept]),)))
+
+    everything = sorted(read_ids(store, None, None, 3))
+    of_one_customer = sorted(read_ids(store, ("cust", "nobody"), None, 2))
+    two_minutes = Span(NOON + timedelta(minutes=1), NOON + timedelta(minutes=4))
+
+    assert everything == ["tx-1-0", "tx-1-1", "tx-2-0", "tx-2-1", "tx-2-3", "tx-3-0"]
+    assert of_one_customer == ["tx-1-0", "tx-1-1", "tx-2-0"]
+    assert sorted(read_ids(store, None, two_minutes, 3)) == ["tx-1-1", "tx-2-1", "tx-2-3"]
+    assert read_ids(store, None, Span(NOON + timedelta(days=1), NOON + timedelta(days=2)), 3) == []
+    assert [len(e) for e in store.read_events("someone", None, None, (3, -1), None)] == []
+
+
+def test_an_event_of_a_whole_record_is_found_at_its_place(store: UsageStore) -> None:
+    whole = a_whole_record(2, [Outcome.COUNTED, Outcome.QUARANTINED, Outcome.DUPLICATE])
+    store.flush(a_flush(a_marker(2), chunks=(whole,)))
+    places = [LogPlace(0, 2, index, NOON_US + index * 60_000_000, 20_000) for index in (1, 2)]
+
+    found = store.events_at("acme", places)
+
+    assert found.ids() == ["tx-2-1"]  # a duplicate is not kept
+    assert found.table.column("outcome").to_pylist() == [Outcome.QUARANTINED]
+    assert len(store.events_at("someone", places)) == 0
+
+
+def test_a_record_with_more_customers_than_are_listed_is_read_for_each_of_them(store: UsageStore) -> None:
+    whole = a_whole_record(2, [Outcome.COUNTED] * 4)
+    store.flush(a_flush(a_marker(2), chunks=(msgspec.structs.replace(whole, customers=[]),)))
+
+    assert read_ids(store, ("other",), None, 2) == ["tx-2-1", "tx-2-3"]

@@ -10,9 +10,12 @@ from typing import Any
 
 import msgspec
 
+from penstock.app.audit_command import add_audit_command, audit
+from penstock.app.clickhouse_dev.command import add_clickhouse_dev_command, clickhouse_dev
 from penstock.app.config import HELP, PREFIX, Config, from_environment
 from penstock.app.keys_command import add_keys_command, keys
 from penstock.app.logs import configure
+from penstock.app.rebuild_command import add_rebuild_command, rebuild
 from penstock.app.runtime import run
 from penstock.app.send import add_send_command, send
 from penstock.kernel.problems import Problem, Refused
@@ -31,6 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return send(given)
     if given.command == "keys":
         return keys(given)
+    if given.command == "clickhouse-dev":
+        return clickhouse_dev(given)
+    if given.command == "audit":
+        return audit(given)
+    if given.command == "rebuild":
+        return rebuild(given)
     try:
         config = from_environment(vars(given))
     except ValueError as exc:
@@ -68,6 +77,9 @@ def _parser() -> argparse.ArgumentParser:
         _add_option(up, field.name, field.default)
     add_send_command(commands)
     add_keys_command(commands)
+    add_clickhouse_dev_command(commands)
+    add_audit_command(commands)
+    add_rebuild_command(commands)
     return parser
 
 

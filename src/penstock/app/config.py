@@ -37,8 +37,11 @@ class Config(msgspec.Struct, frozen=True):
     fold_lag_ms_max: int = 600
     dedupe_ids_max: int = 2_000_000
     memory_ids_max: int = 4_000_000
+    usage_cache_bytes_max: int = 64 * 2**20
     log_retention_hours: int = 24
     finalize_interval_ms: int = 5_000
+    audit_interval_ms: int = 60_000
+    audit_events_max: int = 100_000
     grpc_drain_ms_max: int = 10_000
     tls_cert: Path | None = None
     tls_key: Path | None = None
@@ -85,8 +88,11 @@ HELP = {
     "fold_lag_ms_max": "milliseconds that usage may lag before ingest is slowed down",
     "dedupe_ids_max": "ids that the gateway's own window remembers; the aggregator's is exact over 37 days",
     "memory_ids_max": "ids of the aggregator's window in memory, 26 bytes each; older ones are in files",
+    "usage_cache_bytes_max": "bytes of answers to usage questions that are kept for the next time; 0 keeps none",
     "log_retention_hours": "hours that folded records stay in the log",
     "finalize_interval_ms": "milliseconds between two looks for invoices that are due",
+    "audit_interval_ms": "milliseconds between two passes of the auditor over a sample of cells; 0 makes none",
+    "audit_events_max": "stored events that one pass of the auditor counts again, about",
     "grpc_drain_ms_max": "milliseconds that gRPC clients get to read their receipts before the process ends",
     "tls_cert": "PEM file of the certificate for HTTP and gRPC; TLS is off without it",
     "tls_key": "PEM file of the certificate's private key",

@@ -6,6 +6,7 @@ do, are told in their words.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 import secrets
@@ -25,6 +26,9 @@ FORMATS = ("text", "json")
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 _TOLD = (Problem, Refused)
+# Ids that are made here differ from those of other processes by their first half, from each other by the second.
+_MADE_IDS = secrets.token_hex(4)
+_NUMBERS = itertools.count()
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
@@ -38,7 +42,7 @@ def configure(level: str, form: str) -> None:
 
 def request_id_of(header: str | None) -> str:
     """The caller's X-Request-Id where it is a plain word of 8 to 64 characters, else a new one."""
-    return header if header is not None and _GIVEN_ID.fullmatch(header) else secrets.token_hex(8)
+    return header if header is not None and _GIVEN_ID.fullmatch(header) else f"{_MADE_IDS}{next(_NUMBERS) % 2**32:08x}"
 
 
 def tell(logger: logging.Logger, level: int, message: str, **fields: object) -> None:

@@ -64,6 +64,8 @@ async def _serve(config: Config, announce: Callable[[str], None]) -> None:
         asyncio.create_task(_every(PENDING_INTERVAL_S, parts.metrics.send_pending)),
         asyncio.create_task(_every(GIVE_BACK_INTERVAL_S, allocators.give_back)),
     ]
+    if config.audit_interval_ms:
+        chores.append(asyncio.create_task(_every(config.audit_interval_ms / 1000, parts.audit)))
     ready = asyncio.Event()
     router = Router([*parts.routes(), *_own_routes(parts, ready)])
     app = HttpApp(parts.gateway, router, parts.keys.authenticate, parts.telemetry, config.body_timeout_ms)

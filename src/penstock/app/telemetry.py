@@ -31,6 +31,7 @@ class Telemetry:
         self._requests()
         self._ingest()
         self._pipeline()
+        self._audit()
 
     def _requests(self) -> None:
         self.requests = self._counter(
@@ -83,6 +84,16 @@ class Telemetry:
         self.restores = self._gauge(
             "penstock_fold_restores", "Times the partition's owner has read its state from the store", "partition"
         )
+        self.usage_lookups = self._counter(
+            "penstock_usage_cache_lookups", "Usage questions by whether the cache had the answer", "result"
+        )
+        self.usage_cache_bytes = self._gauge("penstock_usage_cache_bytes", "Bytes of usage answers that are kept")
+
+    def _audit(self) -> None:
+        self.conservation_error = self._gauge(
+            "penstock_conservation_error", "Events by which the cells of the auditor's latest pass are off; must be 0"
+        )
+        self.audited_cells = self._counter("penstock_audited_cells", "Cells that the auditor has recomputed")
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(name, meaning, labels, registry=self.registry)
@@ -103,11 +114,17 @@ class Telemetry:
 
     def answered(self, tenant: str, answer: IngestAnswer, body_bytes: int, seconds: float) -> None:
         label = self.tenant_label(tenant)
-        for verdict, events in answer.counts().items():
-            if events:
-                self._once((label, verdict), partial(self.events.labels, label, verdict.name.lower())).inc(events)
-        self._once(label, partial(self.ingest_bytes.labels, label)).inc(body_bytes)
+        accepted, size = self._once(
+            label, lambda: (self.events.labels(label, "accepted"), self.ingest_bytes.labels(label))
+        )
+        accepted.inc(answer.accepted)
+        size.inc(body_bytes)
         self.acknowledgement_s.observe(seconds)
+        if not answer.events:
+            return
+        for verdict, events in answer.counts().items():
+            if events and verdict is not Verdict.ACCEPTED:
+                self.events.labels(label, verdict.name.lower()).inc(events)
         if answer.rejected:
             for event in answer.events:
                 if event.verdict is Verdict.REJECTED:
@@ -118,6 +135,16 @@ class Telemetry:
         self.batch_events.observe(events)
         for size in chunk_bytes:
             self.chunk_bytes.observe(size)
+
+    def usage_looked_up(self, is_hit: bool) -> None:
+        """A usage question was answered, from the cache or not."""
+        result = "hit" if is_hit else "miss"
+        self._once(("usage", result), partial(self.usage_lookups.labels, result)).inc()
+
+    def audited(self, cells: int, error_events: int) -> None:
+        """The auditor has made a pass."""
+        self.conservation_error.set(error_events)
+        self.audited_cells.inc(cells)
 
     def _once(self, key: Hashable, labelled: Callable[[], Any]) -> Any:
         """The series of a metric, looked up once: finding it by its labels costs more than counting."""

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import random
 import signal
+import threading
 from collections.abc import Callable
 
+from penstock.aggregator.audit_api import AuditApi
+from penstock.aggregator.audit_chore import AuditChore, ReadLog
+from penstock.aggregator.auditor import Auditor
 from penstock.aggregator.consume import Owner
 from penstock.aggregator.http_api import AggregatorApi
 from penstock.aggregator.metrics import Metrics
@@ -14,6 +20,7 @@ from penstock.aggregator.store.clickhouse import ClickHouseUsageStore
 from penstock.aggregator.transactions import Transactions
 from penstock.aggregator.transactions_api import TransactionsApi
 from penstock.aggregator.usage import UsageService
+from penstock.aggregator.usage_cache import UsageCache
 from penstock.app.config import Config
 from penstock.app.measured_log import MeasuredLog
 from penstock.app.pressure import FoldPressure
@@ -32,7 +39,7 @@ from penstock.kernel.clock import SystemClock
 from penstock.kernel.control import Control, encode_control
 from penstock.kernel.ports import Clock, EventLog
 from penstock.kernel.problems import LogUnavailable
-from penstock.kernel.record import Kind, Vector
+from penstock.kernel.record import Kind, LogRecord, Vector
 from penstock.kernel.window import to_us
 from penstock.log.embedded import EmbeddedLog
 from penstock.rater.http_api import routes as rater_routes
@@ -40,7 +47,10 @@ from penstock.rater.run import RaterService
 from penstock.web.route import Route
 
 CONTROL_TIMEOUT_S = 30
+READ_TIMEOUT_S = 30
 US_PER_S, US_PER_HOUR = 1_000_000, 3_600_000_000
+
+logger = logging.getLogger(__name__)
 
 
 class Penstock:
@@ -61,7 +71,12 @@ class Penstock:
         send = control_sender(self.log, self.clock, loop)
         self.metrics = Metrics(self._catalogs["aggregator"], self.clock, send)
         self.transactions = Transactions(self.store, self.metrics, self.log.identity)
-        self.usage = UsageService(self.store, self.metrics, config.partitions)
+        self.usage_cache = UsageCache(config.usage_cache_bytes_max, self.telemetry.usage_looked_up)
+        self.usage = UsageService(self.store, self.metrics, config.partitions, self.usage_cache)
+        self.auditor = Auditor(self.store, config.partitions)
+        reader = log_reader(self.log, loop)
+        self._audit_chore = AuditChore(self.auditor, self.store, reader, config.audit_events_max, random.Random())
+        self._auditing = threading.Lock()
         retention_us = config.log_retention_hours * US_PER_HOUR
         self._shelves = [
             Shelf(folder / "ids" / str(p), p, self.log.identity.log_id, config.memory_ids_max // config.partitions)
@@ -85,6 +100,7 @@ class Penstock:
             *KeysApi(self.keys).routes(),
             *aggregator.routes(),
             *TransactionsApi(self.transactions, self.contracts.customers, self.gateway.memory).routes(),
+            *AuditApi(self.auditor, self.contracts.customers).routes(),
             *rater_routes(self._catalogs["rater"], self.usage, self.clock),
             *self.contracts.routes(),
         ]
@@ -93,6 +109,7 @@ class Penstock:
         """Bring the gauges up to date; called for every scrape."""
         telemetry, now_us = self.telemetry, to_us(self.clock.now())
         telemetry.queue_bytes.set(self.gateway.budget.held_bytes)
+        telemetry.usage_cache_bytes.set(self.usage_cache.held_bytes)
         for owner in self.owners:
             label, since_us = str(owner.partition), owner.folding_since_us
             telemetry.folded.labels(label).set(owner.offset)
@@ -102,8 +119,19 @@ class Penstock:
             )
             telemetry.lag_s.labels(label).set(max(0, now_us - since_us) / US_PER_S if since_us else 0)
 
+    def audit(self) -> None:
+        """Make one pass over a sample. What differs is named by `penstock audit`; here is how much it is."""
+        with self._auditing:
+            found = self._audit_chore.run()
+        self.telemetry.audited(found.cells, found.events)
+        if found.differences:
+            logger.error("the audit found %d cells that are off by %d events", len(found.differences), found.events)
+
     def close(self) -> None:
         """Let go of files, after everything has stopped; the log closes last and by itself."""
+        self._audit_chore.stop()
+        with self._auditing:  # a pass that outlived its task still reads the store
+            pass
         for shelf in self._shelves:
             shelf.close()
         self.store.close()
@@ -147,6 +175,19 @@ def control_sender(log: EventLog, clock: Clock, loop: asyncio.AbstractEventLoop)
             raise LogUnavailable(f"no acknowledgement in {CONTROL_TIMEOUT_S} s", retry_after_s=5) from exc
 
     return send
+
+
+def log_reader(log: EventLog, loop: asyncio.AbstractEventLoop) -> ReadLog:
+    """What a worker thread calls to read records of the log."""
+
+    def read(partition: int, start: int, bytes_max: int) -> list[LogRecord]:
+        reading = asyncio.run_coroutine_threadsafe(log.read(partition, start, bytes_max, 0), loop)
+        try:
+            return reading.result(READ_TIMEOUT_S)
+        except TimeoutError as exc:
+            raise LogUnavailable(f"no records in {READ_TIMEOUT_S} s", retry_after_s=5) from exc
+
+    return read
 
 
 def crash_step(crash_at: str | None) -> Callable[[str], None] | None:

@@ -97,7 +97,9 @@ class Shelf:
         return ids
 
     def tend(self, ids: IdSet, marker: Marker) -> None:
-        """Take in what was written, begin what is due. `ids` is exactly as of `marker`, which is flushed.
+        """Take in what was written, begin what is due. `ids` is exactly as of `marker`.
+
+        A file that is ahead of the marker which a crash leaves is not believed: its ids are read from the store.
 
         Raise `IdsDamaged` where a file turned out to be: the caller starts again from the marker.
         """

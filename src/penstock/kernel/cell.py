@@ -18,6 +18,10 @@ from penstock.kernel.quantity import ZERO
 CONSERVATION = "penstock.conservation"
 
 
+# Group values, and the customer where the question tells customers apart.
+KeptGroup = tuple[tuple[GroupValue, ...], str | None]
+
+
 class CellKey(NamedTuple):
     """Where a cell stands. `member` is the counted value of a UNIQUE metric and None for every other."""
 
@@ -34,7 +38,9 @@ class Cell(msgspec.Struct, gc=False):
     """What stands there. `events` is how many events it holds; with none it is the identity, whatever `value` says.
 
     `value` is the sum, or the extreme, or the latest value; for COUNT and UNIQUE it is zero and `events` counts.
-    `latest_us` and `latest_id` order LATEST: by event time, then by transaction id.
+    `latest_us` and `latest_id` order LATEST: by event time, then by transaction id. `weighted` belongs to
+    TIME_WEIGHTED_SUM, whose `value` is the sum of the changes: the sum of each change x microseconds from the start of
+    the window to its instant.
     """
 
     events: int = 0
@@ -42,6 +48,7 @@ class Cell(msgspec.Struct, gc=False):
     latest_us: int = 0
     latest_id: str = ""
     version: int = -1
+    weighted: Decimal = ZERO
 
 
 class CellQuestion(msgspec.Struct, frozen=True):
@@ -49,7 +56,11 @@ class CellQuestion(msgspec.Struct, frozen=True):
 
     `starts` cut [`start_us`, `end_us`) into stretches: a cell belongs to the greatest start at or below its window.
     `group_at` are the places, in the metric's group keys, that the answer keeps; `filters` pairs a place with the
-    values it may have. With `members`, UNIQUE cells come back one per counted value instead of one count.
+    values it may have, `excluded` with those it may not. With `members`, UNIQUE cells come back one per counted value
+    instead of one count. `by_customer` tells customer keys apart; `owners`, one per key of `customers`, are the names
+    under which it does so: keys of one owner merge. Where `kept` is given, only those pairs of groups and owner have
+    rows of their own; all others merge into the rest, a row with groups () and customer None. With `versions_only`
+    there are no rows at all: the question is whether anything changed.
     """
 
     tenant: str
@@ -63,10 +74,18 @@ class CellQuestion(msgspec.Struct, frozen=True):
     filters: tuple[tuple[int, tuple[GroupValue, ...]], ...] = ()
     by_customer: bool = False
     members: bool = False
+    excluded: tuple[tuple[int, tuple[GroupValue, ...]], ...] = ()
+    owners: tuple[str, ...] = ()
+    kept: tuple[KeptGroup, ...] | None = None
+    versions_only: bool = False
+
+    def owner_of(self, customer: str) -> str:
+        """The name that a row by customer has for one of the keys asked for."""
+        return self.owners[(self.customers or ()).index(customer)] if self.owners else customer
 
 
 class CellRow(NamedTuple):
-    """Merged cells of one stretch, group and (where asked) customer key and member."""
+    """Merged cells of one stretch, group and (where asked) customer and member."""
 
     start_us: int
     groups: tuple[GroupValue, ...]
@@ -76,10 +95,21 @@ class CellRow(NamedTuple):
 
 
 class CellAnswer(msgspec.Struct, frozen=True):
-    """Rows with at least one event, and the greatest version that was read of each partition."""
+    """Rows with at least one event, and the greatest version that was read of each partition.
+
+    A row's `latest_us` and `latest_id` mean something for LATEST alone; its `weighted` counts from the row's start.
+    """
 
     rows: tuple[CellRow, ...]
     versions: dict[int, int]
+
+
+def moved(cell: Cell, by_us: int) -> Cell:
+    """The cell of a TIME_WEIGHTED_SUM as seen from `by_us` microseconds before its window's start.
+
+    Cells of several windows merge after they are moved to one start. Call inside the exact context.
+    """
+    return msgspec.structs.replace(cell, weighted=cell.weighted + cell.value * by_us)
 
 
 def merge(aggregation: Aggregation, into: Cell, other: Cell) -> None:
@@ -94,8 +124,12 @@ def merge(aggregation: Aggregation, into: Cell, other: Cell) -> None:
     into.events += other.events
     if first:
         into.value, into.latest_us, into.latest_id = other.value, other.latest_us, other.latest_id
+        into.weighted = other.weighted
     elif aggregation is Aggregation.SUM:
         into.value += other.value
+    elif aggregation is Aggregation.TIME_WEIGHTED_SUM:
+        into.value += other.value
+        into.weighted += other.weighted
     elif aggregation is Aggregation.MAX:
         into.value = max(into.value, other.value)
     elif aggregation is Aggregation.MIN:

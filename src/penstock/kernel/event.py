@@ -52,3 +52,7 @@ class Outcome(IntEnum):
     UNMATCHED = 3
     LATE = 4
     QUARANTINED = 5
+
+
+# An event of these is stored; of the others only the id is.
+KEPT_OUTCOMES = (Outcome.COUNTED, Outcome.UNMATCHED, Outcome.QUARANTINED)

@@ -22,6 +22,7 @@ class Aggregation(Enum):
     MIN = "MIN"
     LATEST = "LATEST"
     UNIQUE = "UNIQUE"
+    TIME_WEIGHTED_SUM = "TIME_WEIGHTED_SUM"
 
 
 class EventTypeFilter(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ Stores are called from worker threads and are synchronous; the log is called fro
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
@@ -16,11 +17,13 @@ from penstock.kernel.cell import Cell, CellAnswer, CellKey, CellQuestion
 from penstock.kernel.charge import ChargeSet
 from penstock.kernel.contract import ContractTerms
 from penstock.kernel.entry import Transaction
+from penstock.kernel.event import Outcome
 from penstock.kernel.identity import BodyHashes, Identities
 from penstock.kernel.idset import IdSet
 from penstock.kernel.meter import Metric
 from penstock.kernel.record import Kind, LogIdentity, LogRecord, Marker, Vector
 from penstock.kernel.stored import DroppedIds, LogPlace, StoredEvents, StoredIds, Trace
+from penstock.kernel.stored_chunk import StoredChunk
 from penstock.kernel.usage import Usage, UsageQuery
 from penstock.kernel.window import Span
 
@@ -152,6 +155,18 @@ class Ledger(Protocol):
     def close(self) -> None: ...
 
 
+class Pools(Protocol):
+    """Who writes to a balance pool: one at a time, over all processes that work on one ledger."""
+
+    def of(self, tenant: str, pool: str) -> AbstractContextManager[object]:
+        """Inside, the caller is the pool's one writer. Not reentrant.
+
+        Raise `StoreUnavailable` on entering where the pool cannot be had in time, and on leaving where it was lost
+        meanwhile: what was written inside may stand, so look again before it is written once more.
+        """
+        ...
+
+
 class Flush(msgspec.Struct, frozen=True):
     """What an owner writes at once: stored events, ids and touched customers, then cells, then the marker."""
 
@@ -162,6 +177,7 @@ class Flush(msgspec.Struct, frozen=True):
     cells: Mapping[CellKey, Cell]
     marker: Marker
     dropped: tuple[DroppedIds, ...] = ()
+    chunks: tuple[StoredChunk, ...] = ()  # the records whose events are not in `events`
 
 
 class FoldStore(Protocol):
@@ -211,7 +227,7 @@ class IdShelf(Protocol):
         ...
 
     def tend(self, ids: IdSet, marker: Marker) -> None:
-        """Between two folds: keep memory small. `ids` is exactly as of `marker`, which is flushed.
+        """Between two folds: keep memory small. `ids` is exactly as of `marker`, which may yet have to be flushed.
 
         Does not wait for a disk. Raise `OSError` where ids that were kept are damaged: the owner starts again.
         """
@@ -234,7 +250,40 @@ class TransactionStore(Protocol):
         ...
 
 
-class UsageStore(FoldStore, TransactionStore, Protocol):
+class AuditStore(Protocol):
+    """What the auditor reads of the usage store, row by row, to hold it against what the events make."""
+
+    def stored_cells(
+        self,
+        tenant: str | None,
+        metric: str | None,
+        customers: tuple[str, ...] | None,
+        span_us: tuple[int, int] | None,
+        partition: int | None,
+    ) -> dict[CellKey, Cell]:
+        """Every cell of this tenant, metric, customers, windows [start, end) and partition; None is all of them.
+
+        Each at its greatest version, also those without events. All of them are in memory at once.
+        """
+        ...
+
+    def control_records(self, partition: int) -> list[tuple[int, bytes]]:
+        """Offset and payload of every stored control record, in log order, whatever the marker says."""
+        ...
+
+    def hours(self, partition: int) -> list[tuple[int, int]]:
+        """Every hour (start, microseconds) that has conservation cells, in order, with their greatest version."""
+        ...
+
+    def outcomes(self, partition: int, edges: Sequence[int]) -> dict[tuple[int, str | None, Outcome], int]:
+        """How many events each stretch of offsets holds, by tenant and outcome; dropped ones have no tenant here.
+
+        Stretch n is above `edges[n]` and at or below `edges[n + 1]`; edges ascend, and there are at least two.
+        """
+        ...
+
+
+class UsageStore(FoldStore, TransactionStore, AuditStore, Protocol):
     """The usage store as its readers see it. Reads of events say as of what; reads of cells tell their versions."""
 
     def markers(self) -> dict[int, Marker]:

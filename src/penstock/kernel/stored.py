@@ -12,10 +12,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from penstock.kernel.chunk import Chunk
 from penstock.kernel.event import Outcome
 from penstock.kernel.identity import BodyHashes, Identities
+from penstock.kernel.window import Span
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 SCHEMA = pa.schema(
@@ -68,6 +70,28 @@ class StoredEvents:
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
+
+    def of(self, tenant: str, customers: Sequence[str] | None, span: Span | None) -> StoredEvents:
+        """Those of a tenant, of some customer keys and in a span (all where None); quarantined ones are left out."""
+        table = self.table
+        keep = pc.and_(
+            pc.equal(table["tenant"].cast(pa.string()), tenant),
+            pc.not_equal(table["outcome"], int(Outcome.QUARANTINED)),
+        )
+        if customers is not None:
+            keep = pc.and_(keep, pc.is_in(table["customer"].cast(pa.string()), pa.array(customers, pa.string())))
+        if span is not None:
+            keep = pc.and_(keep, pc.greater_equal(table["time"], pa.scalar(span.start, table["time"].type)))
+            keep = pc.and_(keep, pc.less(table["time"], pa.scalar(span.end, table["time"].type)))
+        return StoredEvents(table.filter(keep))
+
+    def at(self, tenant: str, places: Sequence[LogPlace]) -> StoredEvents:
+        """Those of a tenant that stand at one of the places."""
+        columns = [np.asarray(self.table.column(name)).astype(np.int64) for name in ("partition", "offset", "place")]
+        wanted = {(place.partition, place.offset, place.index) for place in places}
+        is_wanted = [row in wanted for row in zip(*(column.tolist() for column in columns), strict=True)]
+        is_tenant = pc.equal(self.table["tenant"].cast(pa.string()), tenant)
+        return StoredEvents(self.table.filter(pc.and_(is_tenant, pa.array(is_wanted, pa.bool_()))))
 
     def codes(self, column: str) -> tuple[npt.NDArray[np.int32], list[str]]:
         """The dictionary-encoded `tenant`, `customer` or `event_type`: an index per row, and the distinct texts."""

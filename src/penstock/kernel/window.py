@@ -17,12 +17,13 @@ import msgspec
 BASE_WINDOW = timedelta(minutes=15)
 BASE_WINDOW_US = 15 * 60 * 1_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def to_us(instant: datetime) -> int:
     """Microseconds since the epoch of an aware instant."""
     assert instant.tzinfo is not None, "an instant has a zone"
-    return (instant - EPOCH) // timedelta(microseconds=1)
+    return (instant - EPOCH) // _MICROSECOND
 
 
 def from_us(instant_us: int) -> datetime:
@@ -56,6 +57,7 @@ class WindowSize(Enum):
     QUARTER = "QUARTER"
     HOUR = "HOUR"
     DAY = "DAY"
+    MONTH = "MONTH"
     NONE = "NONE"
 
 

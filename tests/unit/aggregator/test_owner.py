@@ -102,7 +102,9 @@ async def a_log(chance: random.Random, records: int) -> MemoryLog:
     return log
 
 
-async def drained(log: MemoryLog, store: UsageStore, disturb: Callable[[], bool] = lambda: False) -> None:
+async def drained(
+    log: MemoryLog, store: UsageStore, disturb: Callable[[], bool] = lambda: False, step: str = "step"
+) -> None:
     """Owners come and go until the log is folded to its end. `disturb` is asked before each owner and each step."""
     _, end = await log.bounds(0)
     while True:
@@ -111,7 +113,7 @@ async def drained(log: MemoryLog, store: UsageStore, disturb: Callable[[], bool]
         try:
             await owner.restore()
             while owner.offset < end - 1:
-                if await owner.step(0) == 0 or disturb():
+                if await getattr(owner, step)(0) == 0 or disturb():
                     break
             else:
                 return
@@ -123,9 +125,14 @@ def stored_cells(store: MemoryUsageStore) -> dict[CellKey, Cell]:
     return {key: cell for key, cell in store._cells.items() if cell.events}
 
 
+@pytest.mark.parametrize("step", ["step", "step_ahead"])
 @pytest.mark.parametrize("seed", range(40))
-def test_whatever_fails_the_cells_are_those_of_an_undisturbed_fold(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whatever_fails_the_cells_are_those_of_an_undisturbed_fold(
+    seed: int, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     chance = random.Random(seed)
+    monkeypatch.setattr("penstock.aggregator.fold.WHOLE_EVENTS_MIN", chance.choice([1, 3, 100]))
+    monkeypatch.setattr("penstock.aggregator.consume.CELLS_MAX", chance.choice([1, 1_000]))
 
     def disturb() -> bool:
         """Cut the log into other batches than the owner before did, and sometimes give up."""
@@ -136,7 +143,7 @@ def test_whatever_fails_the_cells_are_those_of_an_undisturbed_fold(seed: int, mo
         log = await a_log(chance, records=30)
         calm, faulty = MemoryUsageStore(), FaultyStore(chance)
         await drained(log, calm)
-        await drained(log, faulty, disturb)
+        await drained(log, faulty, disturb, step)
         faulty.arrive_late()
         return calm, faulty
 

@@ -187,6 +187,30 @@ def test_cells_ahead_of_the_marker_are_read_again_so_that_figures_are_one_cut() 
     assert ([row.value for row in answer.rows], answer.vector) == ([Decimal(2)], (1,))
 
 
+def test_which_groups_are_the_greatest_and_their_figures_are_of_one_cut() -> None:
+    """A flush comes between the read that ranks and the read of the figures: both are made again."""
+
+    class FlushingBetween(FlushingStore):
+        def read_cells(self, question: CellQuestion) -> CellAnswer:
+            return super().read_cells(question) if question.kept else MemoryUsageStore.read_cells(self, question)
+
+    store = FlushingBetween()
+    world = World(store)
+    metric = world.define(BODIES["sum"])
+    world.send([an_event("a", properties={"units": 2, "region": "eu"})])
+    world.fold()
+    world.send([an_event("b", properties={"units": 8, "region": "us"})])
+    store.world = world
+
+    [answer] = world.service.usage(
+        ask(metric, Span(DAY, DAY + timedelta(days=1)), group_by=("region",), top=1, rest=True)
+    )
+
+    assert [row.value for row in answer.rows] == [8, 2]
+    assert [(row.groups, row.is_rest) for row in answer.rows] == [(("us",), False), ((), True)]
+    assert answer.vector == (2,)
+
+
 def test_a_metric_has_no_figures_before_it_is_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("penstock.aggregator.usage.FILL_WAIT_MS", 0)
     world = World()

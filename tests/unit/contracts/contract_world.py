@@ -19,7 +19,7 @@ from penstock.kernel.charge import Alternative, Charge, ChargeSet, Slice
 from penstock.kernel.contract import ContractTerms
 from penstock.kernel.meter import Metric
 from penstock.kernel.money import USD, round_to_step
-from penstock.kernel.ports import Catalog, Ledger
+from penstock.kernel.ports import Catalog, Ledger, Pools
 from penstock.kernel.price import Model, Price
 from penstock.kernel.problems import NotFound, Problem
 from penstock.kernel.usage import Usage, UsageQuery
@@ -136,10 +136,12 @@ class World:
         test_clock: bool = False,
         catalog: Catalog | None = None,
         ledger: Ledger | None = None,
+        pools: Pools | None = None,
     ) -> None:
         self.clock = FakeClock(now)
         self.catalog: Catalog = catalog or MemoryCatalog()
         self.ledger: Ledger = ledger or MemoryLedger()
+        self.pools = pools
         self.rating = FakeRating()
         self.usage = FakeUsage()
         self.restart(test_clock=test_clock)
@@ -147,7 +149,9 @@ class World:
     def restart(self, *, test_clock: bool = False) -> None:
         """A new process on the same stores."""
         ahead = TestClock(self.clock, self.catalog) if test_clock else None
-        self.service = ContractsService(self.catalog, self.ledger, self.rating, self.usage, self.clock, ahead)
+        self.service = ContractsService(
+            self.catalog, self.ledger, self.rating, self.usage, self.clock, ahead, self.pools
+        )
         self.service.recover()
         self._router = Router(self.service.routes())
         self.sdk = metronome.Metronome(

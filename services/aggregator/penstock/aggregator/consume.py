@@ -1,12 +1,14 @@
 """The shell around the fold: one owner per partition reads the log, folds, flushes, and starts again from its marker.
 
-Everything in memory is a function of the log's prefix at the marker, so whatever goes wrong, the owner forgets it and
-restores. Control records are applied between two folds, with everything before them flushed.
+Everything in memory is a function of the log's prefix, so whatever goes wrong, the owner forgets it and restores. While
+one flush is written the next records are folded: the engine writes without the interpreter. Control records are
+applied between two folds, with everything before them flushed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Sequence
@@ -22,13 +24,12 @@ from penstock.kernel.meter import Metric
 from penstock.kernel.ports import EventLog, Flush, IdShelf, UsageStore
 from penstock.kernel.problems import Problem, Refused
 from penstock.kernel.record import Kind, LogIdentity, LogRecord, Marker
-from penstock.kernel.stored import DroppedIds, StoredEvents, StoredIds
 from penstock.kernel.window import BASE_WINDOW_US
 
 READ_BYTES_MAX = 4 * 2**20
 # A record holds at most some 1.5 MiB when it is unpacked; this many bound the memory of one step.
 RECORDS_PER_STEP_MAX = 128
-FLUSH_EVERY_MS = 250
+FLUSH_EVERY_MS = 400
 READ_WAIT_MS = 1_000
 RETRY_DELAY_MS = 500
 CELLS_MAX = 200_000
@@ -56,6 +57,15 @@ class Applied(msgspec.Struct):
         return True
 
 
+class _Folded(msgspec.Struct):
+    """What a fold took from the log: how many records, the last one, and what is to be written for them."""
+
+    records: int
+    newest: LogRecord
+    flush: Flush | None
+    is_control: bool = False
+
+
 class Owner:
     """The one writer of a partition's cells in this process. `run` never returns unless cancelled or refused."""
 
@@ -75,7 +85,9 @@ class Owner:
         self._is_behind = False
         self.restores = 0
         self._stopping = False
-        self.folding_since_us = 0  # when the oldest record that is being folded was appended; 0 while idle
+        self._writing: asyncio.Task[None] | None = None
+        self._folding_since_us = 0
+        self._writing_since_us = 0
 
     @property
     def offset(self) -> int:
@@ -86,12 +98,17 @@ class Owner:
     def clock_us(self) -> int:
         return self._marker.clock_us if self._marker else 0
 
+    @property
+    def folding_since_us(self) -> int:
+        """When the oldest record that is being folded or flushed was appended; 0 while none is."""
+        return self._writing_since_us or self._folding_since_us
+
     async def run(self) -> None:
         """Own the partition until `stop`. A passing error is logged, and the owner starts again from its marker."""
         while True:
             try:
                 await self.restore()
-                while await self.step(READ_WAIT_MS) or not self._stopping:
+                while await self.step_ahead(READ_WAIT_MS) or not self._stopping:
                     await self._gather()
                 return
             except (Problem, OSError) as exc:
@@ -112,6 +129,9 @@ class Owner:
 
     async def restore(self) -> None:
         """Forget what is in memory; read the state as of the marker."""
+        with contextlib.suppress(Problem):  # it changes nothing any more: whatever was written, the marker tells
+            await self._written()
+        self._folding_since_us = self._writing_since_us = 0
         marker = await asyncio.to_thread(self._store.marker, self.partition)
         if marker is not None:
             await self._check(marker)
@@ -154,45 +174,79 @@ class Owner:
 
     async def step(self, wait_ms: int) -> int:
         """Fold and flush what the log has, up to the next control record; return how many records that were."""
+        folded = await self._fold_next(wait_ms)
+        if folded is None:
+            return 0
+        await self._write(folded)
+        return folded.records
+
+    async def step_ahead(self, wait_ms: int) -> int:
+        """As `step`, but the flush is written while the next records are folded; all is flushed when it returns 0."""
+        folded = await self._fold_next(wait_ms)
+        await self._written()  # one flush at a time, in order; where it failed, this one must not follow
+        if folded is None:
+            return 0
+        self._writing = asyncio.create_task(self._write(folded))
+        if folded.is_control:
+            await self._written()  # what it filled is not in memory: the next fold may load it
+        return folded.records
+
+    async def _written(self) -> None:
+        """Wait for the flush under way. Raise what it raised."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            await writing
+
+    async def _fold_next(self, wait_ms: int) -> _Folded | None:
         records = await self._log.read(self.partition, self._fold.offset + 1, READ_BYTES_MAX, wait_ms)
         if not records:
-            return 0
+            return None
         self._stepped_at_ns = time.monotonic_ns()
         read_bytes = sum(len(record.payload) for record in records)
         self._is_behind = len(records) > RECORDS_PER_STEP_MAX or read_bytes > READ_BYTES_MAX // 2
         records = records[:RECORDS_PER_STEP_MAX]
-        self.folding_since_us = records[0].appended_at_us
+        self._folding_since_us = records[0].appended_at_us
         plain = next((i for i, r in enumerate(records) if r.kind is Kind.CONTROL), len(records))
         if plain:
-            await asyncio.to_thread(self._fold_records, records[:plain])
-        else:
-            await asyncio.to_thread(self._apply_control, records[0])
-        self.folding_since_us = 0
-        await self._trim(records[(plain or 1) - 1])
-        return plain or 1
+            flush = await asyncio.to_thread(self._fold_records, records[:plain])
+            return _Folded(plain, records[plain - 1], flush)
+        await self._written()  # the control record's work reads the store
+        flush = await asyncio.to_thread(self._apply_control, records[0])
+        return _Folded(1, records[0], flush, is_control=True)
 
-    def _fold_records(self, records: Sequence[LogRecord]) -> None:
+    async def _write(self, folded: _Folded) -> None:
+        self._writing_since_us, self._folding_since_us = self._folding_since_us, 0
+        if folded.flush is not None:
+            await asyncio.to_thread(self._store.flush, folded.flush)
+            self._marker = folded.flush.marker
+        self._writing_since_us = 0
+        await self._trim(folded.newest)
+
+    def _fold_records(self, records: Sequence[LogRecord]) -> Flush | None:
         fold = self._fold
         study = fold.study(records)
         missing = fold.missing(study)
         fold.apply(study, self._store.load_cells(missing) if missing else {})
         if all(r.kind is Kind.TICK for r in records) and self._is_marker_fresh(fold.clock_us):
-            return
-        self._flush(
-            records[-1],
-            fold.take_dirty(),
+            return None
+        fold.forget(CELLS_MAX)
+        marker = marker_at(records[-1], self._log.identity, fold.clock_us)
+        self._shelf.tend(fold.ids, marker)
+        return Flush(
             tuple(study.events),
             tuple(study.ids),
+            (),
             frozenset(study.touched),
-            dropped=tuple(study.dropped),
+            fold.take_dirty(),
+            marker,
+            tuple(study.dropped),
+            tuple(study.chunks),
         )
-        fold.forget(CELLS_MAX)
-        self._shelf.tend(fold.ids, marker_at(records[-1], self._log.identity, fold.clock_us))
 
     def _is_marker_fresh(self, clock_us: int) -> bool:
         return self._marker is not None and clock_us - self._marker.clock_us < MARKER_EVERY_US
 
-    def _apply_control(self, record: LogRecord) -> None:
+    def _apply_control(self, record: LogRecord) -> Flush:
         """Apply one control record, everything before it being flushed; its marker says that its work is done."""
         fold = self._fold
         control = decode_control(record.payload)
@@ -204,28 +258,14 @@ class Owner:
         fold.offset = record.offset
         fold.clock_us = max(fold.clock_us, record.clock_us)
         fold.partial |= {key.window_us for key in filled}
-        self._flush(record, filled, controls=((record.offset, record.payload),))
+        marker = marker_at(record, self._log.identity, fold.clock_us)
+        return Flush((), (), ((record.offset, record.payload),), frozenset(), filled, marker)
 
     def _filled(self, metric: Metric, offset: int) -> dict[CellKey, Cell]:
         """The metric's cells as of `offset`, from stored events: all of them are stored, for they came before."""
         as_of = tuple(offset if p == self.partition else -1 for p in range(self._log.identity.partitions))
         stored = self._store.read_events(metric.tenant, None, None, as_of, self.partition)
         return cells_of(metric, stored, version=offset)
-
-    def _flush(
-        self,
-        last: LogRecord,
-        cells: dict[CellKey, Cell],
-        events: tuple[StoredEvents, ...] = (),
-        ids: tuple[StoredIds, ...] = (),
-        touched: frozenset[tuple[str, str]] = frozenset(),
-        controls: tuple[tuple[int, bytes], ...] = (),
-        dropped: tuple[DroppedIds, ...] = (),
-    ) -> None:
-        marker = marker_at(last, self._log.identity, self._fold.clock_us)
-        events = tuple(e for e in events if len(e))
-        self._store.flush(Flush(events, ids, controls, touched, cells, marker, dropped))
-        self._marker = marker
 
     async def _trim(self, newest: LogRecord) -> None:
         """Once an hour of log time, let the log forget what is folded and older than its retention."""

@@ -9,6 +9,7 @@ section 3).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from penstock.kernel.meter import Aggregation, Metric
 from penstock.kernel.quantity import exact
 from penstock.kernel.record import US_PER_DAY, Kind, LogRecord
 from penstock.kernel.stored import DroppedIds, StoredEvents, StoredIds
+from penstock.kernel.stored_chunk import WHOLE_EVENTS_MIN, StoredChunk
 
 US_PER_HOUR = 3_600_000_000
 LATE_US = BACKDATE_DAYS_MAX * US_PER_DAY + FOLD_SLACK_HOURS * US_PER_HOUR
@@ -32,6 +34,7 @@ class Study:
 
     def __init__(self) -> None:
         self.events: list[StoredEvents] = []
+        self.chunks: list[StoredChunk] = []
         self.ids: list[StoredIds] = []
         self.dropped: list[DroppedIds] = []
         self.parts: list[tuple[Contribution, npt.NDArray[np.int64]]] = []
@@ -105,12 +108,19 @@ class Fold:
         clock = np.repeat(np.array(clocks, np.int64), sizes)
         outcomes = self._judge(study, chunk, offsets, indices, clock)
         fresh = np.flatnonzero(outcomes == Outcome.UNMATCHED)
-        kept = chunk.take(fresh)
+        kept = chunk if len(fresh) == len(chunk) else chunk.take(fresh)
         outcomes[fresh] = self._tally(study, kept, offsets[fresh])
-        study.events.append(
-            StoredEvents.of_chunk(kept, self.partition, offsets[fresh], indices[fresh], outcomes[fresh])
-        )
         self._conserve(study, chunk, outcomes, offsets, clock)
+        rows = fresh[np.repeat([n < WHOLE_EVENTS_MIN for n in sizes], sizes)[fresh]]
+        if len(rows):
+            study.events.append(
+                StoredEvents.of_chunk(chunk.take(rows), self.partition, offsets[rows], indices[rows], outcomes[rows])
+            )
+        day = clocks[-1] // US_PER_DAY  # a run has one day
+        for record, part, end in zip(run, chunks, np.cumsum(sizes).tolist(), strict=True):
+            if len(part) >= WHOLE_EVENTS_MIN:
+                became = outcomes[end - len(part) : end]
+                study.chunks.append(StoredChunk.of(day, record.offset, record.payload, part, became))
 
     def _judge(
         self, study: Study, chunk: Chunk, offsets: Rows, indices: Rows, clock: npt.NDArray[np.int64]
@@ -210,8 +220,8 @@ class Fold:
                 self.dirty.add(key)
 
     def take_dirty(self) -> dict[CellKey, Cell]:
-        """The cells that changed since the last call; the caller stores them."""
-        changed = {key: self.cells[key] for key in self.dirty}
+        """Copies of the cells that changed since the last call; the caller stores them while the fold goes on."""
+        changed = {key: copy(self.cells[key]) for key in self.dirty}
         self.dirty = set()
         return changed
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -11,12 +10,8 @@ from penstock.aggregator.extract import is_readable_name
 from penstock.aggregator.metrics import Definition
 from penstock.kernel.meter import Aggregation, EventTypeFilter, Metric, PropertyFilter
 from penstock.kernel.problems import BadRequest, Unprocessable
-from penstock.kernel.usage import UsageRow
-from penstock.kernel.window import WindowSize
-from penstock.web.instant import as_utc
 
 GROUP_KEYS_MAX = 10
-FILTER_VALUES_MAX = 200
 
 
 class IdBody(msgspec.Struct):
@@ -73,76 +68,6 @@ class MetricBody(msgspec.Struct):
         return Aggregation[text]
 
 
-class GroupBy(msgspec.Struct):
-    key: str
-    values: list[str] | None = None
-
-
-class WantedMetric(msgspec.Struct):
-    id: str
-    group_by: GroupBy | None = None
-
-
-class _Windowed(msgspec.Struct):
-    window_size: str = "NONE"
-
-    def window(self) -> WindowSize:
-        text = self.window_size.upper()
-        if text not in WindowSize.__members__:
-            known = ", ".join(WindowSize.__members__)
-            raise BadRequest(f"window_size must be one of {known}", field="window_size")
-        return WindowSize[text]
-
-
-class UsageBody(_Windowed, kw_only=True):
-    """POST /v1/usage; the last three fields are the seed document's spelling."""
-
-    starting_on: datetime
-    ending_before: datetime
-    billable_metrics: list[WantedMetric] | None = None
-    customer_ids: list[str] | None = None
-    billable_metric_id: str | None = None
-    customer_id: str | None = None
-    group_by: GroupBy | None = None
-
-    def __post_init__(self) -> None:
-        self.starting_on = as_utc(self.starting_on, "starting_on")
-        self.ending_before = as_utc(self.ending_before, "ending_before")
-
-
-class GroupUsageBody(_Windowed, kw_only=True):
-    """POST /v1/usage/groups."""
-
-    billable_metric_id: str
-    customer_id: str
-    starting_on: datetime | None = None
-    ending_before: datetime | None = None
-    current_period: bool = False
-    group_key: list[str] | None = None
-    group_filters: dict[str, list[str]] | None = None
-    group_by: GroupBy | None = None
-
-    def bounds(self) -> tuple[datetime, datetime]:
-        if self.starting_on is None or self.ending_before is None:
-            name = "starting_on" if self.starting_on is None else "ending_before"
-            raise BadRequest(f"{name} is missing (or ask for current_period)", field=name)
-        return as_utc(self.starting_on, "starting_on"), as_utc(self.ending_before, "ending_before")
-
-    def grouping(self) -> tuple[tuple[str, ...], tuple[tuple[str, tuple[str | None, ...]], ...]]:
-        """The keys to group by, and the values wanted of each."""
-        if self.group_by is not None:
-            by: tuple[str, ...] = (self.group_by.key,)
-            wanted = {self.group_by.key: self.group_by.values or []}
-        else:
-            by, wanted = tuple(self.group_key or ()), self.group_filters or {}
-        if sum(map(len, wanted.values())) > FILTER_VALUES_MAX:
-            raise BadRequest(f"group_filters holds more than {FILTER_VALUES_MAX} values", field="group_filters")
-        for name in wanted:
-            if name not in by:
-                raise BadRequest(f"{name} is filtered but not in group_key", field="group_filters")
-        return by, tuple((name, tuple(values)) for name, values in wanted.items() if values)
-
-
 def metric_view(definition: Definition) -> dict[str, Any]:
     """A billable metric as the API shows it."""
     metric = definition.metric
@@ -162,16 +87,3 @@ def metric_view(definition: Definition) -> dict[str, Any]:
 
 def _filter_view(wanted: EventTypeFilter | PropertyFilter) -> dict[str, Any]:
     return {"in_values": wanted.in_values, "not_in_values": wanted.not_in_values}
-
-
-def group_view(row: UsageRow, by: tuple[str, ...]) -> dict[str, Any]:
-    """A row of usage by group. A group value that the events lack is left out of `group`: the SDK types it as text."""
-    simple = len(by) == 1
-    return {
-        "starting_on": row.span.start,
-        "ending_before": row.span.end,
-        "value": row.value,
-        "group": {name: value for name, value in zip(by, row.groups, strict=True) if value is not None},
-        "group_key": by[0] if simple else None,
-        "group_value": row.groups[0] if simple else None,
-    }

@@ -19,7 +19,8 @@ from penstock.kernel.meter import Aggregation, Metric, PropertyFilter
 from penstock.kernel.window import BASE_WINDOW_US
 
 Rows = npt.NDArray[np.int64]
-NUMERIC = (Aggregation.SUM, Aggregation.MAX, Aggregation.MIN, Aggregation.LATEST)
+NUMERIC = (Aggregation.SUM, Aggregation.MAX, Aggregation.MIN, Aggregation.LATEST, Aggregation.TIME_WEIGHTED_SUM)
+_SUMMED = (Aggregation.SUM, Aggregation.TIME_WEIGHTED_SUM)
 
 
 class Places(NamedTuple):
@@ -141,9 +142,15 @@ class Contribution:
         present, starts = np.unique(cell[order], return_index=True)
         out = [Cell(events=n) for n in counts]
         if len(present):
-            totals = _reduce(self.metric.aggregation, self._values[kept][order], starts)
+            values = self._values[kept][order]
+            totals = _reduce(self.metric.aggregation, values, starts)
             for index, total in zip(present.tolist(), totals, strict=True):
                 out[index].value = Decimal(total)
+            if self.metric.aggregation is Aggregation.TIME_WEIGHTED_SUM:
+                into_window_us = self._batch.times_us[self._taken][kept][order] % BASE_WINDOW_US
+                weighted = values.astype(object) * into_window_us.astype(object)
+                for index, total in zip(present.tolist(), _reduce(Aggregation.SUM, weighted, starts), strict=True):
+                    out[index].weighted = Decimal(total)
         return out
 
     def _latest(self, kept: Rows, cell: npt.NDArray[np.intp], counts: list[int]) -> list[Cell]:
@@ -163,7 +170,7 @@ class Contribution:
 
 def _reduce(aggregation: Aggregation, values: Any, starts: Rows) -> list[Any]:
     """The exact sum, maximum or minimum of each stretch that begins at `starts`."""
-    if aggregation is not Aggregation.SUM:
+    if aggregation not in _SUMMED:
         ufunc = np.maximum if aggregation is Aggregation.MAX else np.minimum
         return ufunc.reduceat(values, starts).tolist()  # type: ignore[no-any-return]
     if values.dtype == np.int64 and max(-int(values.min()), int(values.max())) > 2**62 // len(values):

@@ -1,6 +1,6 @@
 """The shell that closes periods: drafts on demand, final invoices when period and grace have passed, then the ledger.
 
-One writer per balance pool (a customer), by a lock in this process. What is decided is stored first and booked after;
+One writer per balance pool (a customer): whoever holds it in `Pools`. What is decided is stored first and booked after;
 booking is idempotent, so a crash in between is made good by booking again.
 
 Every period of a contract that has begun has an invoice, even one that comes to zero: a draft until it is final.
@@ -23,7 +23,7 @@ from penstock.contracts.clock import TestClock
 from penstock.contracts.definitions import Definitions, Stored
 from penstock.contracts.draw_down import after, draw_down
 from penstock.contracts.invoicing import Invoice, InvoiceStatus, invoice_id, write_invoice
-from penstock.kernel.ports import Catalog, Clock, Customers, Ledger, Rating, UsageReader
+from penstock.kernel.ports import Catalog, Clock, Customers, Ledger, Pools, Rating, UsageReader
 from penstock.kernel.problems import Problem
 from penstock.kernel.quantity import ZERO
 from penstock.kernel.window import EPOCH, Span
@@ -40,7 +40,7 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 class PoolLocks:
-    """One lock per balance pool: who holds it is the pool's one writer. Not reentrant."""
+    """`Pools` of the one process that works on a ledger: a lock for each."""
 
     def __init__(self) -> None:
         self._guard = Lock()
@@ -65,7 +65,7 @@ class Closing:
         customers: Customers,
         clock: Clock,
         test_clock: TestClock | None,
-        locks: PoolLocks,
+        locks: Pools,
     ) -> None:
         self._catalog = catalog
         self._contracts = contracts
@@ -110,13 +110,13 @@ class Closing:
         for listed in self._contracts.list(None):
             if now < self._idle_until.get(listed.value.id, EPOCH):
                 continue
-            with self._locks.of(listed.tenant, listed.value.customer_id):
-                try:
+            try:
+                with self._locks.of(listed.tenant, listed.value.customer_id):
                     count += self._close(listed.tenant, listed.value.id)
-                except Problem as problem:
-                    log.warning("contract %s stays open: %s", listed.value.id, problem.detail)
-                except Exception:  # one contract must not keep the others open
-                    log.exception("contract %s stays open", listed.value.id)
+            except Problem as problem:
+                log.warning("contract %s stays open: %s", listed.value.id, problem.detail)
+            except Exception:  # one contract must not keep the others open
+                log.exception("contract %s stays open", listed.value.id)
         return count
 
     def recover(self) -> None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 from penstock.contracts.balances_api import BalancesApi
 from penstock.contracts.clock import TestClock
 from penstock.contracts.clock_api import ClockApi
+from penstock.contracts.close import PoolLocks
 from penstock.contracts.contracts_api import ContractsApi
 from penstock.contracts.customers import CustomerBook
 from penstock.contracts.customers_api import CustomersApi
 from penstock.contracts.invoices_api import InvoicesApi
 from penstock.contracts.service import Contracts
-from penstock.kernel.ports import Catalog, Clock, Ledger, Rating, UsageReader
+from penstock.kernel.ports import Catalog, Clock, Ledger, Pools, Rating, UsageReader
 from penstock.web.route import Route
 
 
 class ContractsService:
-    """`clock` is the time that contracts see: the test clock itself where there is one."""
+    """`clock` is the time that contracts see: the test clock itself where there is one.
+
+    Without `pools` this process is the only one that works on the ledger.
+    """
 
     def __init__(
         self,
@@ -25,8 +29,10 @@ class ContractsService:
         usage: UsageReader,
         clock: Clock,
         test_clock: TestClock | None,
+        pools: Pools | None = None,
     ) -> None:
-        self._contracts = Contracts(catalog, ledger, rating, usage, test_clock or clock, test_clock)
+        pools = pools or PoolLocks()
+        self._contracts = Contracts(catalog, ledger, rating, usage, test_clock or clock, test_clock, pools)
 
     @property
     def customers(self) -> CustomerBook:

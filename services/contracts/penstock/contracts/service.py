@@ -13,12 +13,12 @@ from penstock.contracts.agreement import Agreed, Contract, products_named, with_
 from penstock.contracts.balance import Balance, Segment
 from penstock.contracts.booking import manual
 from penstock.contracts.clock import TestClock
-from penstock.contracts.close import Closing, PoolLocks, Standing
+from penstock.contracts.close import Closing, Standing
 from penstock.contracts.customers import Customer, CustomerBook
 from penstock.contracts.definitions import Definitions, Stored
 from penstock.contracts.invoicing import Invoice
 from penstock.kernel.contract import Override, OverrideKind
-from penstock.kernel.ports import Catalog, Clock, Ledger, Rating, UsageReader
+from penstock.kernel.ports import Catalog, Clock, Ledger, Pools, Rating, UsageReader
 from penstock.kernel.problems import Conflict, Forbidden, NotFound, Unprocessable
 
 
@@ -42,6 +42,7 @@ class Contracts:
         usage: UsageReader,
         clock: Clock,
         test_clock: TestClock | None,
+        pools: Pools,
     ) -> None:
         self.customers = CustomerBook(catalog, clock)
         self.ledger = ledger
@@ -50,7 +51,7 @@ class Contracts:
         self._test_clock = test_clock
         self._catalog = catalog
         self._contracts = Definitions(catalog, "contract", Contract)
-        self._locks = PoolLocks()
+        self._locks = pools
         self.closing = Closing(
             catalog=catalog,
             contracts=self._contracts,
@@ -60,7 +61,7 @@ class Contracts:
             customers=self.customers,
             clock=clock,
             test_clock=test_clock,
-            locks=self._locks,
+            locks=pools,
         )
 
     def create(self, tenant: str, contract: Contract, allow_overlap: bool) -> None:

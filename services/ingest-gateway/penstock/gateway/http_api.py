@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.gateway.answer import IngestAnswer
+from penstock.gateway.answer import IngestAnswer, Receipt
 from penstock.gateway.encodings import encoding_of, unpack
 from penstock.gateway.formats import format_of
 from penstock.gateway.ingest import Gateway
@@ -44,7 +44,7 @@ async def ingest_http(
         "detail": detail,
         "message": detail,
     }
-    return Response(problem | _body(answer), 400, (), CONTENT_TYPE)
+    return Response(problem | msgspec.structs.asdict(_body(answer)), 400, (), CONTENT_TYPE)
 
 
 async def _unpacked(gateway: Gateway, body: bytes, encoding: str) -> bytes:
@@ -59,11 +59,25 @@ async def _unpacked(gateway: Gateway, body: bytes, encoding: str) -> bytes:
         gateway.budget.give_back(len(body))
 
 
-def _body(answer: IngestAnswer) -> dict[str, Any]:
-    return {
-        **{verdict.name.lower(): count for verdict, count in answer.counts().items()},
-        "receipts": answer.receipts,
-        "events": [
+class _Body(msgspec.Struct):
+    """An answer as it is written; each event of it has its verdict by name."""
+
+    accepted: int
+    duplicate: int
+    conflict: int
+    rejected: int
+    receipts: tuple[Receipt, ...]
+    events: list[dict[str, Any]]
+
+
+def _body(answer: IngestAnswer) -> _Body:
+    return _Body(
+        answer.accepted,
+        answer.duplicate,
+        answer.conflict,
+        answer.rejected,
+        answer.receipts,
+        [
             {
                 "index": event.index,
                 "transaction_id": event.transaction_id,
@@ -72,7 +86,7 @@ def _body(answer: IngestAnswer) -> dict[str, Any]:
             }
             for event in answer.events
         ],
-    }
+    )
 
 
 class _NewKey(msgspec.Struct):

@@ -80,7 +80,8 @@ class Gateway:
         """
         refuse_too_large(len(body), self.settings.request_bytes_max)
         self._coalescer.admit(len(body))
-        self._rates.refuse_beyond(tenant, self._now_us())
+        if self._rates.has_limits:
+            self._rates.refuse_beyond(tenant, self._now_us())
         columns = form is Format.ARROW
         events_max = self.settings.arrow_events_max if columns else self.settings.request_events_max
         request = decode_body(form, body, events_max, self.settings.request_bytes_max)
@@ -93,15 +94,18 @@ class Gateway:
     async def ingest_decoded(self, tenant: str, request: Decoded, body_bytes: int) -> IngestAnswer:
         """`ingest` for a caller with a decoder of its own; `body_bytes` is what it decoded."""
         self._coalescer.admit(body_bytes)
-        self._rates.refuse_beyond(tenant, self._now_us())
+        if self._rates.has_limits:
+            self._rates.refuse_beyond(tenant, self._now_us())
         return await self._submit(tenant, request, body_bytes)
 
     async def _submit(self, tenant: str, request: Decoded, body_bytes: int) -> IngestAnswer:
-        self._rates.spend(tenant, len(request.events) + len(request.refusals), body_bytes, self._now_us())
+        if self._rates.has_limits:
+            self._rates.spend(tenant, len(request.events) + len(request.refusals), body_bytes, self._now_us())
         started_s = time.perf_counter()
         answer = await self._coalescer.submit(tenant, request, body_bytes)
         self._watch.answered(tenant, answer, body_bytes, time.perf_counter() - started_s)
-        self.memory.note(tenant, answer.events, self._clock.now())
+        if answer.events:
+            self.memory.note(tenant, answer.events, self._clock.now())
         return answer
 
     async def drain(self) -> None:

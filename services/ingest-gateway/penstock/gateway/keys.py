@@ -60,7 +60,7 @@ class Keys:
 
     def __init__(self, catalog: Catalog, clock: Clock) -> None:
         self._catalog, self._clock = catalog, clock
-        self._known: dict[str, ApiKey] = {}
+        self._known: dict[str, tuple[ApiKey, Principal]] = {}
         self._stale_at = datetime.min.replace(tzinfo=UTC)
 
     def authenticate(self, header: str | None) -> Principal:
@@ -68,14 +68,14 @@ class Keys:
         scheme, _, token = (header or "").strip().partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Unauthorized("no API key: send the header Authorization: Bearer <key>")
-        key_id, secret = _parse(token.strip())
-        key = self._current().get(key_id)
-        secret_hash = _hash(secret)
+        key_id, secret_hash = _parse(token.strip())
+        now = self._clock.now()
+        key, principal = self._current(now).get(key_id, (None, None))
         if key is None:
             hmac.compare_digest(_NO_HASH, secret_hash)
-        if key is None or not key.takes(secret_hash, self._clock.now()):
+        if key is None or principal is None or not key.takes(secret_hash, now):
             raise Unauthorized("the API key is not valid")
-        return Principal(key.tenant, key.id, frozenset(key.scopes), key.customer_id)
+        return principal
 
     def create(
         self, tenant: str, name: str, scopes: Sequence[Scope], customer_id: str | None = None
@@ -145,18 +145,17 @@ class Keys:
     def _put(
         self, text: str, tenant: str, name: str, scopes: Sequence[Scope], customer_id: str | None = None
     ) -> ApiKey:
-        key_id, secret = _parse(text)
+        key_id, secret_hash = _parse(text)
         now = self._clock.now()
-        key = ApiKey(key_id, tenant, name, tuple(scopes), _hash(secret), now, customer_id=customer_id)
+        key = ApiKey(key_id, tenant, name, tuple(scopes), secret_hash, now, customer_id=customer_id)
         self._catalog.put([Item(tenant, KIND, key_id, msgspec.json.encode(key))], now)
         self._forget()
         return key
 
-    def _current(self) -> dict[str, ApiKey]:
-        now = self._clock.now()
+    def _current(self, now: datetime) -> dict[str, tuple[ApiKey, Principal]]:
         if now >= self._stale_at:
             keys = (msgspec.json.decode(item.body, type=ApiKey) for item in self._catalog.list(None, KIND))
-            self._known = {key.id: key for key in keys}
+            self._known = {key.id: (key, _principal(key)) for key in keys}
             self._stale_at = now + CACHE_TTL
         return self._known
 
@@ -164,13 +163,18 @@ class Keys:
         self._stale_at = datetime.min.replace(tzinfo=UTC)
 
 
+def _principal(key: ApiKey) -> Principal:
+    return Principal(key.tenant, key.id, frozenset(key.scopes), key.customer_id)
+
+
 def _parse(text: str) -> tuple[str, str]:
-    """The key's id and its secret."""
+    """The key's id and the hash of its secret."""
     prefix, _, rest = text.partition("_")
     key_id, _, secret = rest.partition("_")
     if prefix == "pk" and key_id and secret:
-        return key_id, secret
-    return _hash(text)[:16], text
+        return key_id, _hash(secret)
+    secret_hash = _hash(text)
+    return secret_hash[:16], secret_hash
 
 
 def parse_scopes(names: Sequence[str]) -> list[Scope]:

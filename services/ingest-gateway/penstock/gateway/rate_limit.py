@@ -49,6 +49,7 @@ class TenantRates:
         units = (("events", limits.events_per_s_max), ("bytes", limits.bytes_per_s_max))
         self._limits = {unit: per_s for unit, per_s in units if per_s != UNLIMITED}
         self._buckets: dict[str, dict[str, _Bucket]] = {}
+        self.has_limits = bool(self._limits)
 
     def refuse_beyond(self, tenant: str, now_us: int) -> None:
         """Raise `TooMany`, which says which limit it is, where the tenant has overdrawn one."""

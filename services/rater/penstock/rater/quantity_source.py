@@ -1,6 +1,7 @@
 """How the quantity of a service period grows, for each kind of metric: what to ask of usage, and how to read it.
 
-- SUM and COUNT add up: usage is asked for in the pieces between all instants that matter, and the pieces are summed.
+- SUM, COUNT and TIME_WEIGHTED_SUM add up: usage is asked for in the pieces between all instants that matter, and the
+  pieces are summed.
 - UNIQUE does not add up: the same value in two slices counts once. It is asked for from the start of the service
   period to the end of each slice; a slice's quantity is what the distinct count grew by.
 - MAX, MIN and LATEST are one figure of the whole service period. All of it is used in the period's last slice.
@@ -18,7 +19,7 @@ from penstock.kernel.quantity import ZERO
 from penstock.kernel.usage import UsageRow
 from penstock.kernel.window import Span
 
-ADDITIVE = frozenset({Aggregation.SUM, Aggregation.COUNT})
+ADDITIVE = frozenset({Aggregation.SUM, Aggregation.COUNT, Aggregation.TIME_WEIGHTED_SUM})
 
 
 def spans_to_ask(

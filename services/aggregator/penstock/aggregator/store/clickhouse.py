@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 
-from penstock.aggregator.store import cell_rows, trace_rows
+from penstock.aggregator.store import audit_rows, cell_rows, chunk_rows, trace_rows
 from penstock.kernel.cell import Cell, CellAnswer, CellKey, CellQuestion
 from penstock.kernel.event import Outcome
 from penstock.kernel.identity import BodyHashes, Identities
@@ -48,12 +49,14 @@ class ClickHouseUsageStore:
     def __init__(self, connect: Callable[[], Any], step: Step | None = None) -> None:
         self._connect = connect
         self._step = step
-        self._writer = connect()
         self._readers: queue.LifoQueue[Any] = queue.LifoQueue()
         self._opened = 0
+        self._opening = threading.Lock()
         schema = re.sub(r"--[^\n]*", "", (Path(__file__).parent / "schema.sql").read_text())
-        for statement in filter(str.strip, schema.split(";")):
-            self._writer.command(statement)
+        with _translated():
+            self._writer = connect()
+            for statement in filter(str.strip, schema.split(";")):
+                self._writer.command(statement)
 
     @classmethod
     def embedded(cls, path: Path, step: Step | None = None) -> ClickHouseUsageStore:
@@ -79,6 +82,8 @@ class ClickHouseUsageStore:
             self._reached("before_events")
             if flush.events:
                 self._writer.insert_arrow("events", StoredEvents.concat(flush.events).table, settings=INSERT)
+            if flush.chunks:
+                self._writer.insert_arrow("chunks", chunk_rows.chunk_table(partition, flush.chunks), settings=INSERT)
             if flush.ids:
                 self._writer.insert_arrow("ids", trace_rows.id_table(partition, flush.ids), settings=INSERT)
             if flush.dropped:
@@ -178,10 +183,26 @@ class ClickHouseUsageStore:
             where.append("time >= {start:DateTime64(6, 'UTC')} AND time < {end:DateTime64(6, 'UTC')}")
             asked |= {"start": span.start, "end": span.end}
         condition = " AND ".join(where)
+        yield from self._whole(tenant, customers, span, as_of, partition)
         for start, end in self._stretches(condition, asked):
             stretch = f"toUnixTimestamp(time) >= {start} AND toUnixTimestamp(time) < {end}"
             table = self._arrow(f"SELECT {_EVENT_COLUMNS} FROM events WHERE {condition} AND {stretch}", asked)
             yield StoredEvents(_as_event_table(table))
+
+    def _whole(
+        self, tenant: str, customers: tuple[str, ...] | None, span: Span | None, as_of: Vector, partition: int | None
+    ) -> Iterator[StoredEvents]:
+        """What is asked for of the records that are stored whole."""
+        where, asked = chunk_rows.condition(tenant, customers, span, as_of, partition)
+        listed = self._rows(chunk_rows.list_sql(where), asked, chunk_rows.READ_CHUNKS)
+        for places in chunk_rows.batches(listed, EVENTS_PER_BATCH):
+            found = [events.of(tenant, customers, span) for events in self._fetched(places)]
+            if any(map(len, found)):
+                yield StoredEvents.concat(found)
+
+    def _fetched(self, places: Sequence[chunk_rows.Place]) -> Iterator[StoredEvents]:
+        table = self._arrow(chunk_rows.fetch_sql(places), {}, chunk_rows.READ_CHUNKS)
+        return (chunk.events(partition) for partition, chunk in chunk_rows.fetched(table))
 
     def _stretches(self, condition: str, asked: dict[str, Any]) -> list[tuple[int, int]]:
         """Stretches, in seconds since the epoch, of some `EVENTS_PER_BATCH` rows: minutes, or seconds of a full one."""
@@ -222,7 +243,8 @@ class ClickHouseUsageStore:
         sql = f"""SELECT {_EVENT_COLUMNS} FROM events
                   WHERE tenant = {{tenant:String}} AND ({trace_rows.events_condition(places)})
                   LIMIT 1 BY partition, offset, place"""
-        return StoredEvents(_as_event_table(self._arrow(sql, {"tenant": tenant}, trace_rows.LOOK_UP)))
+        rows = StoredEvents(_as_event_table(self._arrow(sql, {"tenant": tenant}, trace_rows.LOOK_UP)))
+        return StoredEvents.concat([rows, *(e.at(tenant, places) for e in self._fetched(chunk_rows.places_of(places)))])
 
     def customer_keys(self, tenant: str, after: str, limit: int) -> list[str]:
         sql = (
@@ -230,6 +252,34 @@ class ClickHouseUsageStore:
             "ORDER BY customer LIMIT {limit:UInt32}"
         )
         return [row[0] for row in self._rows(sql, {"tenant": tenant, "after": after, "limit": limit})]
+
+    def stored_cells(
+        self,
+        tenant: str | None,
+        metric: str | None,
+        customers: tuple[str, ...] | None,
+        span_us: tuple[int, int] | None,
+        partition: int | None,
+    ) -> dict[CellKey, Cell]:
+        sql, asked = audit_rows.cells_sql(tenant, metric, customers, span_us, partition)
+        return dict(cell_rows.loaded(self._rows(sql, asked)))
+
+    def control_records(self, partition: int) -> list[tuple[int, bytes]]:
+        sql = "SELECT offset, hex(payload) FROM controls WHERE partition = {partition:UInt16} ORDER BY offset"
+        return [(row[0], bytes.fromhex(row[1])) for row in self._rows(sql, {"partition": partition})]
+
+    def hours(self, partition: int) -> list[tuple[int, int]]:
+        return [(hour, offset) for hour, offset in self._rows(*audit_rows.hours_sql(partition), audit_rows.HOURS)]
+
+    def outcomes(self, partition: int, edges: Sequence[int]) -> dict[tuple[int, str | None, Outcome], int]:
+        rows = self._rows(*audit_rows.kept_sql(partition, edges))
+        rows += self._rows(*audit_rows.dropped_sql(partition, edges))
+        rows += self._rows(*audit_rows.whole_sql(partition, edges), chunk_rows.READ_CHUNKS)
+        mixed = self._rows(*audit_rows.mixed_sql(partition, edges), chunk_rows.READ_CHUNKS)
+        for places in chunk_rows.batches(mixed, EVENTS_PER_BATCH):
+            for events in self._fetched(places):
+                rows += audit_rows.outcomes_of(events, edges)
+        return audit_rows.summed(rows)
 
     def close(self) -> None:
         self._writer.close()
@@ -250,9 +300,10 @@ class ClickHouseUsageStore:
     @contextlib.contextmanager
     def _reader(self) -> Iterator[Any]:
         """Borrow a reader's client. A client that was interrupted goes back all the same: it holds no session."""
-        if self._readers.empty() and self._opened < READERS_MAX:
-            self._opened += 1
-            self._readers.put(self._connect())
+        with self._opening:
+            if self._readers.empty() and self._opened < READERS_MAX:
+                self._readers.put(self._connect())  # where that fails, the next reader tries again
+                self._opened += 1
         client = self._readers.get()
         try:
             yield client

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import bisect
+import copy
 import threading
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from penstock.kernel.cell import Cell, CellAnswer, CellKey, CellQuestion, CellRow, merge
+from penstock.aggregator.store.audit_rows import outcomes_of, summed
+from penstock.kernel.cell import CONSERVATION, Cell, CellAnswer, CellKey, CellQuestion, CellRow, merge, moved
 from penstock.kernel.event import Outcome
 from penstock.kernel.identity import BodyHashes, Identities
 from penstock.kernel.meter import Aggregation
@@ -36,7 +38,7 @@ class MemoryUsageStore:
     def flush(self, flush: Flush) -> None:
         with self._lock:
             partition = flush.marker.partition
-            for events in flush.events:
+            for events in [*flush.events, *(chunk.events(partition) for chunk in flush.chunks)]:
                 for offset, rows in _by_offset(events):
                     self._events[partition, offset] = rows
             for ids in flush.ids:
@@ -53,8 +55,8 @@ class MemoryUsageStore:
             self._keys |= flush.touched
             for key, cell in flush.cells.items():
                 held = self._cells.get(key)
-                if held is None or cell.version > held.version:
-                    self._cells[key] = _copy(cell)
+                if held is None or cell.version >= held.version:  # as the engine does: of equal versions the last
+                    self._cells[key] = copy.copy(cell)
             marker = self._markers.get(partition)
             if marker is None or flush.marker.offset > marker.offset:
                 self._markers[partition] = flush.marker
@@ -82,7 +84,7 @@ class MemoryUsageStore:
 
     def load_cells(self, keys: Sequence[CellKey]) -> dict[CellKey, Cell]:
         with self._lock:
-            return {key: _copy(self._cells[key]) for key in keys if key in self._cells}
+            return {key: copy.copy(self._cells[key]) for key in keys if key in self._cells}
 
     def windows(self, partition: int) -> set[int]:
         with self._lock:
@@ -95,10 +97,12 @@ class MemoryUsageStore:
             merged: dict[tuple[object, ...], CellRow] = {}
             distinct: dict[tuple[object, ...], set[object]] = {}
             for key, cell in asked:
-                if not cell.events:
+                if question.versions_only or not cell.events:
                     continue
                 row = _row(question, key)
                 into = merged.setdefault(row[:4], row)
+                if question.aggregation is Aggregation.TIME_WEIGHTED_SUM:
+                    cell = moved(cell, key.window_us - row.start_us)
                 merge(question.aggregation, into.cell, cell)
                 distinct.setdefault(row[:4], set()).add(key.member)
             if question.aggregation is Aggregation.UNIQUE and not question.members:
@@ -117,19 +121,9 @@ class MemoryUsageStore:
         for (owner, offset), rows in parts:
             if offset > as_of[owner] or partition not in (None, owner):
                 continue
-            table = rows.table
-            keep = pc.and_(
-                pc.equal(table["tenant"].cast(pa.string()), tenant),
-                pc.not_equal(table["outcome"], int(Outcome.QUARANTINED)),
-            )
-            if customers is not None:
-                keep = pc.and_(keep, pc.is_in(table["customer"].cast(pa.string()), pa.array(customers, pa.string())))
-            if span is not None:
-                keep = pc.and_(keep, pc.greater_equal(table["time"], pa.scalar(span.start, table["time"].type)))
-                keep = pc.and_(keep, pc.less(table["time"], pa.scalar(span.end, table["time"].type)))
-            kept = table.filter(keep)
+            kept = rows.of(tenant, customers, span)
             if len(kept):
-                yield StoredEvents(kept)
+                yield kept
 
     def traces(self, partition: int, identities: Identities, through: int) -> list[Trace]:
         with self._lock:
@@ -149,21 +143,55 @@ class MemoryUsageStore:
         return found
 
     def events_at(self, tenant: str, places: Sequence[LogPlace]) -> StoredEvents:
-        parts = []
         with self._lock:
-            for place in places:
-                stored = self._events.get((place.partition, place.offset))
-                if stored is not None:
-                    keep = pc.and_(
-                        pc.equal(stored.table["tenant"].cast(pa.string()), tenant),
-                        pc.equal(stored.table["place"], pa.scalar(place.index, pa.uint32())),
-                    )
-                    parts.append(StoredEvents(stored.table.filter(keep)))
-        return StoredEvents.concat(parts)
+            offsets = sorted({(place.partition, place.offset) for place in places})
+            stored = [self._events[at] for at in offsets if at in self._events]
+        return StoredEvents.concat([rows.at(tenant, places) for rows in stored])
 
     def customer_keys(self, tenant: str, after: str, limit: int) -> list[str]:
         with self._lock:
             return sorted(c for t, c in self._keys if t == tenant and c > after)[:limit]
+
+    def stored_cells(
+        self,
+        tenant: str | None,
+        metric: str | None,
+        customers: tuple[str, ...] | None,
+        span_us: tuple[int, int] | None,
+        partition: int | None,
+    ) -> dict[CellKey, Cell]:
+        with self._lock:
+            return {
+                key: copy.copy(cell)
+                for key, cell in self._cells.items()
+                if tenant in (None, key.tenant)
+                and metric in (None, key.metric)
+                and (customers is None or key.customer in customers)
+                and (span_us is None or span_us[0] <= key.window_us < span_us[1])
+                and partition in (None, key.partition)
+            }
+
+    def control_records(self, partition: int) -> list[tuple[int, bytes]]:
+        with self._lock:
+            return [(o, c) for (p, o), c in sorted(self._controls.items()) if p == partition]
+
+    def hours(self, partition: int) -> list[tuple[int, int]]:
+        found: dict[int, int] = {}
+        for key, cell in self.stored_cells(None, CONSERVATION, None, None, partition).items():
+            found[key.window_us] = max(cell.version, found.get(key.window_us, -1))
+        return sorted(found.items())
+
+    def outcomes(self, partition: int, edges: Sequence[int]) -> dict[tuple[int, str | None, Outcome], int]:
+        with self._lock:
+            kept = [rows for (owner, _), rows in self._events.items() if owner == partition]
+            rows: list[tuple[int, str | None, int, int]] = [
+                (bisect.bisect_left(edges, place.offset) - 1, None, outcome, 1)
+                for place, (_, outcome) in self._dropped.items()
+                if place.partition == partition and edges[0] < place.offset <= edges[-1]
+            ]
+        for events in kept:
+            rows += outcomes_of(events, edges)
+        return summed(rows)
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -185,10 +213,6 @@ def _drops(found: Sequence[tuple[LogPlace, Outcome]]) -> Iterator[Dropped]:
         yield Dropped(outcome, len(places), max(places, key=lambda place: (place.offset, place.index)))
 
 
-def _copy(cell: Cell) -> Cell:
-    return Cell(cell.events, cell.value, cell.latest_us, cell.latest_id, cell.version)
-
-
 def _is_asked(question: CellQuestion, key: CellKey) -> bool:
     return (
         key.tenant == question.tenant
@@ -196,15 +220,14 @@ def _is_asked(question: CellQuestion, key: CellKey) -> bool:
         and (question.customers is None or key.customer in question.customers)
         and question.start_us <= key.window_us < question.end_us
         and all(key.groups[place] in values for place, values in question.filters)
+        and all(key.groups[place] not in values for place, values in question.excluded)
     )
 
 
 def _row(question: CellQuestion, key: CellKey) -> CellRow:
     start_us = max(start for start in question.starts if start <= key.window_us)
-    return CellRow(
-        start_us,
-        tuple(key.groups[place] for place in question.group_at),
-        key.customer if question.by_customer else None,
-        key.member if question.members else None,
-        Cell(),
-    )
+    groups = tuple(key.groups[place] for place in question.group_at)
+    customer = question.owner_of(key.customer) if question.by_customer else None
+    if question.kept is not None and (groups, customer) not in question.kept:
+        groups, customer = (), None
+    return CellRow(start_us, groups, customer, key.member if question.members else None, Cell())

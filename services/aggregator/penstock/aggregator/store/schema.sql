@@ -12,11 +12,15 @@ CREATE TABLE IF NOT EXISTS cells (
     value Decimal(76, 12),
     latest_us Int64,
     latest_id String,
-    version UInt64
+    version UInt64,
+    weighted Decimal(76, 12)   -- change x microseconds since the window's start, of a TIME_WEIGHTED_SUM
 ) ENGINE = ReplacingMergeTree(version)
 PARTITION BY toYYYYMM(window)
 ORDER BY (tenant, metric, customer, window, groups, member, partition)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
+
+-- For a folder of an earlier release, which had no such metric.
+ALTER TABLE cells ADD COLUMN IF NOT EXISTS weighted Decimal(76, 12);
 
 CREATE TABLE IF NOT EXISTS events (
     tenant LowCardinality(String),
@@ -32,6 +36,22 @@ CREATE TABLE IF NOT EXISTS events (
 ) ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(time)
 ORDER BY (tenant, event_type, customer, time, partition, offset, place)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
+
+-- Large records, whole (kernel/stored_chunk.py); the payload was packed by the gateway, so it is not packed again.
+CREATE TABLE IF NOT EXISTS chunks (
+    day UInt16,             -- of the log clock
+    partition UInt16,
+    offset UInt64,
+    events UInt32,
+    tenants Array(LowCardinality(String)),
+    customers Array(LowCardinality(String)),   -- empty: any
+    windows Array(UInt32),  -- base windows of its events, by number
+    outcomes String,        -- a byte per event
+    payload String CODEC(NONE)
+) ENGINE = ReplacingMergeTree
+PARTITION BY intDiv(day, 7)
+ORDER BY (partition, offset, day)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
 
 CREATE TABLE IF NOT EXISTS ids (

@@ -1,0 +1,168 @@
+"""The auditor's shell: reads cells and stored events, and tells where they do not agree.
+
+Every read says as of what: markers first, then cells, then the events at or below them. It writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+import msgspec
+
+from penstock.aggregator.audit import (
+    US_PER_HOUR,
+    Cut,
+    Difference,
+    Hours,
+    Life,
+    ahead_of,
+    compare,
+    conservation_differences,
+    lives,
+    outcome_key,
+)
+from penstock.aggregator.cut import read_as_one_cut
+from penstock.aggregator.fill import cells_of
+from penstock.kernel.cell import CONSERVATION, Cell, CellKey
+from penstock.kernel.ports import UsageStore
+from penstock.kernel.record import Vector
+from penstock.kernel.window import BASE_WINDOW_US, Span, from_us
+
+SpanUs = tuple[int, int]
+WINDOWS_END_US = (2**32 - 1) * 1_000_000  # no window of the store begins later
+
+
+class Findings(msgspec.Struct):
+    """How many cells were looked at, and where they were not what the events make."""
+
+    cells: int = 0
+    differences: list[Difference] = []
+
+    def add(self, other: Findings) -> None:
+        self.cells += other.cells
+        self.differences = [*self.differences, *other.differences]
+
+    @property
+    def events(self) -> int:
+        """By how many events all differences together are off."""
+        return sum(difference.events for difference in self.differences)
+
+
+class Auditor:
+    """Safe for threads: it keeps nothing. `partitions` is the log's."""
+
+    def __init__(self, store: UsageStore, partitions: int) -> None:
+        self._store = store
+        self.partitions = partitions
+
+    def lives(self) -> list[dict[str, Life]]:
+        """The metrics of every partition, by id."""
+        return [lives(self._store.control_records(p)) for p in range(self.partitions)]
+
+    def cells(
+        self,
+        tenant: str,
+        metric_id: str,
+        customers: tuple[str, ...] | None,
+        span_us: SpanUs,
+        partition: int | None = None,
+    ) -> Findings:
+        """Audit one metric's cells of these windows. `span_us` is whole windows; None is every customer, or partition.
+
+        A partition that has not come to the metric's control record has no cells to audit yet.
+        """
+        markers = self._store.markers()
+        stored = self._store.stored_cells(tenant, metric_id, customers, span_us, partition)
+        wanted = range(self.partitions) if partition is None else (partition,)
+        known = {p: held[metric_id] for p in wanted if metric_id in (held := lives(self._store.control_records(p)))}
+        ahead = ahead_of(stored, markers)
+        settled = {key: cell for key, cell in stored.items() if key not in ahead}
+        offsets = {p: markers[p].offset for p in markers}
+        made = self._recomputed(tenant, known, customers, span_us, offsets)
+        # What is ahead already holds more than the marker says, and is looked at by itself.
+        made = {key: cell for key, cell in made.items() if key not in ahead}
+        found = compare(settled, made, defaultdict(lambda: -1, offsets))
+        return Findings(len(stored), found + self._ahead_differences(tenant, known, ahead))
+
+    def _ahead_differences(
+        self, tenant: str, known: Mapping[int, Life], ahead: Mapping[CellKey, Cell]
+    ) -> list[Difference]:
+        """Compare cells ahead of their marker as of their own version: their events are stored before they are."""
+        by_version: dict[tuple[int, int], dict[CellKey, Cell]] = defaultdict(dict)
+        for key, cell in ahead.items():
+            by_version[key.partition, cell.version][key] = cell
+        found: list[Difference] = []
+        for (partition, version), cells in by_version.items():
+            customers = tuple({key.customer for key in cells})
+            windows = [key.window_us for key in cells]
+            span_us = (min(windows), max(windows) + BASE_WINDOW_US)
+            made = self._recomputed(tenant, known, customers, span_us, {partition: version})
+            of_these = {key: cell for key, cell in made.items() if key in cells}
+            found += compare(cells, of_these, {partition: version})
+        return found
+
+    def _recomputed(
+        self,
+        tenant: str,
+        known: Mapping[int, Life],
+        customers: tuple[str, ...] | None,
+        span_us: SpanUs,
+        offsets: Mapping[int, int],
+    ) -> dict[CellKey, Cell]:
+        """The cells that stored events make as of `offsets`; a partition that is not among them makes none."""
+        as_of: Vector = tuple(
+            known[p].prefix(offsets[p]) if p in known and p in offsets else -1 for p in range(self.partitions)
+        )
+        with_events = [p for p, offset in enumerate(as_of) if offset >= 0]
+        if not with_events:
+            return {}
+        metric = known[with_events[0]].metric
+        span = Span(from_us(span_us[0]), from_us(span_us[1]))
+        only = with_events[0] if len(with_events) == 1 else None
+        return cells_of(metric, self._store.read_events(tenant, customers, span, as_of, only))
+
+    def conservation(self, partition: int, span_us: SpanUs, tenant: str | None = None) -> Findings:
+        """Audit what became of events in these hours of the log clock, from what is stored of events.
+
+        For one tenant, what was dropped is left out: it is stored without its tenant.
+        """
+
+        def read() -> tuple[tuple[list[tuple[int, int]], dict[CellKey, Cell]], dict[int, int]]:
+            hours = self._store.hours(partition)
+            cells = self._store.stored_cells(None, CONSERVATION, None, span_us, partition)
+            newest = max([*(offset for _, offset in hours), *(cell.version for cell in cells.values())], default=-1)
+            return (hours, cells), {partition: newest} if hours else {}
+
+        (last_offsets, stored), markers = read_as_one_cut(self._store, read)
+        through = markers[partition].offset if partition in markers else -1
+        hours = Hours(last_offsets, span_us, through)
+        if not hours.starts:
+            return Findings()
+        counted = {
+            outcome_key(of_tenant, hours.starts[stretch], outcome, partition): events
+            for (stretch, of_tenant, outcome), events in self._store.outcomes(partition, hours.edges).items()
+        }
+        found = conservation_differences(stored, counted, partition, through)
+        if tenant is None:
+            return Findings(len(stored), found)
+        cells = sum(key.tenant == tenant for key in stored)
+        return Findings(cells, [difference for difference in found if difference.key.tenant == tenant])
+
+    def cut(self, partition: int, since_us: int | None) -> Cut | None:
+        """The conservation cells of the hours from `since_us` on (None: the one in which the partition stands).
+
+        None where nothing is folded yet.
+        """
+        marker = self._store.marker(partition)
+        if marker is None:
+            return None
+        hour = (marker.clock_us if since_us is None else since_us) // US_PER_HOUR * US_PER_HOUR
+
+        def read() -> tuple[dict[CellKey, Cell], dict[int, int]]:
+            cells = self._store.stored_cells(None, CONSERVATION, None, (hour, WINDOWS_END_US), partition)
+            newest = max((cell.version for cell in cells.values()), default=-1)
+            return cells, {partition: newest}
+
+        cells, markers = read_as_one_cut(self._store, read)
+        return Cut(markers[partition], cells)

@@ -1,0 +1,135 @@
+"""Rebuild a partition's cells beside the live ones, compare, and on demand write those that differ. Offline.
+
+From the log: its records from the first one on go through the real owner into a store in memory. From stored events:
+the auditor's recomputation, over all windows. Nothing is ever deleted: a cell that should be empty is written as
+identity, at a version that wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from penstock.aggregator.audit import ALL_TENANTS, Difference, ahead_of, compare
+from penstock.aggregator.auditor import WINDOWS_END_US, Auditor, Findings
+from penstock.aggregator.consume import Owner
+from penstock.aggregator.store.memory import MemoryUsageStore
+from penstock.kernel.cell import CONSERVATION, Cell, CellKey
+from penstock.kernel.event import BACKDATE_DAYS_MAX
+from penstock.kernel.ports import Appended, EventLog, Flush, UsageStore
+from penstock.kernel.problems import Refused
+from penstock.kernel.record import US_PER_DAY, Kind, LogIdentity, LogRecord, Marker
+
+KEEP_ALL_US = 10**17  # a retention by which nothing is trimmed
+
+
+class NotRebuilt(Refused):
+    """Why a partition cannot be rebuilt in the way that was asked."""
+
+
+class Prefix:
+    """An `EventLog` that ends at an offset and is only read."""
+
+    def __init__(self, log: EventLog, through: int) -> None:
+        self._log = log
+        self._through = through
+
+    @property
+    def identity(self) -> LogIdentity:
+        return self._log.identity
+
+    async def append(self, partition: int, kind: Kind, stamped_at_us: int, payload: bytes) -> Appended:
+        raise AssertionError("a prefix is only read")
+
+    async def read(self, partition: int, start: int, bytes_max: int, wait_ms: int) -> list[LogRecord]:
+        if start > self._through:
+            return []
+        records = await self._log.read(partition, start, bytes_max, wait_ms)
+        return [record for record in records if record.offset <= self._through]
+
+    async def bounds(self, partition: int) -> tuple[int, int]:
+        first, end = await self._log.bounds(partition)
+        return first, min(end, self._through + 1)
+
+    async def trim(self, partition: int, before: int) -> None:
+        """Keep everything."""
+
+    async def close(self) -> None:
+        """The log is its owner's to close."""
+
+
+def settled_marker(store: UsageStore, partition: int) -> Marker:
+    """The partition's marker. Raise `NotRebuilt` where it has none, or where a flush was cut short."""
+    marker = store.marker(partition)
+    if marker is None:
+        raise NotRebuilt(f"partition {partition} has no marker: nothing has been folded")
+    ahead = ahead_of(store.stored_cells(None, None, None, None, partition), {partition: marker})
+    if ahead:
+        raise NotRebuilt(
+            f"{len(ahead)} cells of partition {partition} are ahead of its marker at offset {marker.offset}: its last "
+            "flush was cut short. Start the server once, so that it finishes it, stop it, and rebuild then"
+        )
+    return marker
+
+
+async def from_log(store: UsageStore, log: EventLog, partition: int) -> Findings:
+    """Fold the log again up to the marker, and compare every cell. Raise `NotRebuilt` where the log was trimmed."""
+    marker = settled_marker(store, partition)
+    first, _ = await log.bounds(partition)
+    if first > 0:
+        raise NotRebuilt(
+            f"the log of partition {partition} begins at offset {first}, not at 0: its older records are trimmed. "
+            "Use --from-events"
+        )
+    beside = MemoryUsageStore()
+    owner = Owner(partition, Prefix(log, marker.offset), beside, KEEP_ALL_US)
+    await owner.restore()
+    while owner.offset < marker.offset and await owner.step(0):
+        pass
+    live = store.stored_cells(None, None, None, None, partition)
+    rebuilt = beside.stored_cells(None, None, None, None, partition)
+    return Findings(len(live), compare(live, rebuilt, {partition: marker.offset}))
+
+
+def from_events(store: UsageStore, partition: int) -> Findings:
+    """Count stored events again, and compare every cell, day by day."""
+    marker = settled_marker(store, partition)
+    auditor = Auditor(store, marker.partitions)
+    days = _days(store, partition)
+    found = Findings()
+    for life in auditor.lives()[partition].values():
+        tenant, metric_id = life.metric.tenant, life.metric.id
+        for start_us in days:
+            found.add(auditor.cells(tenant, metric_id, None, (start_us, start_us + US_PER_DAY), partition))
+    found.add(auditor.conservation(partition, (0, WINDOWS_END_US)))
+    return found
+
+
+def _days(store: UsageStore, partition: int) -> range:
+    """The starts of all days of which the partition may have events: they are near the hours of its log clock."""
+    windows = store.windows(partition) or {0}
+    first, last = min(windows) // US_PER_DAY - BACKDATE_DAYS_MAX - 1, max(windows) // US_PER_DAY + 2
+    return range(max(0, first) * US_PER_DAY, last * US_PER_DAY, US_PER_DAY)
+
+
+def swap(store: UsageStore, partition: int, differences: Sequence[Difference]) -> int:
+    """Write what was recomputed over what differs; return how many cells that were.
+
+    A figure of all tenants, or of all outcomes, is no cell: only a rebuild from the log can mend those.
+    """
+    marker = settled_marker(store, partition)
+    hours = dict(store.hours(partition))
+    cells: dict[CellKey, Cell] = {}
+    for difference in differences:
+        key, made = difference.key, difference.recomputed
+        if key.tenant == ALL_TENANTS:
+            continue
+        version = marker.offset
+        if key.metric == CONSERVATION:
+            # Its version says where its hour ends in the log: no higher than that. Of equal versions the last wins.
+            version = max(hours.get(key.window_us, -1), made.version)
+        cells[key] = msgspec.structs.replace(made, version=version)
+    if cells:
+        store.flush(Flush((), (), (), frozenset(), cells, marker))
+    return len(cells)

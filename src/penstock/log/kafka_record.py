@@ -1,0 +1,57 @@
+"""A log record as a Kafka record: kind and gateway stamp in headers, the payload as the value, the offset as it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiokafka.record.memory_records import MemoryRecords
+
+from penstock.kernel.ports import LogDamaged
+from penstock.kernel.record import Kind, LogRecord
+
+LOG_APPEND_TIME = 1
+Headers = list[tuple[str, bytes]]
+
+
+def headers_of(kind: Kind, stamped_at_us: int) -> Headers:
+    return [("kind", int(kind).to_bytes(1, "big")), ("stamped_at_us", stamped_at_us.to_bytes(8, "big"))]
+
+
+def decode_records(partition: int, start: int, bytes_max: int, batches: bytes) -> list[LogRecord]:
+    """The records from offset `start` on, up to `bytes_max` of payload but at least one; none where none is whole.
+
+    Raise `LogDamaged` for a checksum that does not match, a record that is not ours, and a gap between offsets.
+    """
+    records: list[LogRecord] = []
+    unpacked = MemoryRecords(batches)
+    end = start
+    while unpacked.has_next():
+        batch = unpacked.next_batch()
+        if not batch.validate_crc():
+            raise LogDamaged(f"partition {partition}, at or after offset {end}: the checksum does not match")
+        if not batch.is_control_batch:
+            for record in batch:
+                if record.offset < start:
+                    continue  # a batch comes whole
+                if record.offset != end:
+                    break
+                bytes_max -= len(record.value or b"")
+                if records and bytes_max < 0:
+                    return records
+                records.append(_decode(partition, record))
+                end += 1
+        if batch.next_offset > end:
+            raise LogDamaged(f"partition {partition}: offset {end} is missing")
+    return records
+
+
+def _decode(partition: int, record: Any) -> LogRecord:
+    headers = dict(record.headers)
+    kind = int.from_bytes(headers.get("kind", b""), "big")
+    stamp = headers.get("stamped_at_us", b"")
+    if kind not in Kind._value2member_map_ or len(stamp) != 8 or record.value is None:
+        raise LogDamaged(f"partition {partition}, offset {record.offset}: not a record of Penstock")
+    if record.timestamp_type != LOG_APPEND_TIME:
+        raise LogDamaged(f"partition {partition}, offset {record.offset}: its time is not the broker's")
+    stamped_at_us, appended_at_us = int.from_bytes(stamp, "big"), record.timestamp * 1_000
+    return LogRecord(partition, record.offset, Kind(kind), stamped_at_us, appended_at_us, record.value)
