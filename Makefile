@@ -14,7 +14,7 @@ RUNTIME := $(VENV)/.runtime
 COMPLETE := $(VENV)/.complete
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo up test test-fast lint bench kafka clickhouse postgres proto clean
+.PHONY: help venv demo up test test-fast lint faults bench kafka clickhouse postgres proto clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,12 +29,16 @@ test: lint ## lint, types, imports and every test
 	@$(BIN)/python -m pytest -q $(ARGS)
 
 test-fast: $(COMPLETE) ## the tests that take under two minutes
-	@$(BIN)/python -m pytest -q -m 'not slow' $(ARGS)
+	@$(BIN)/python -m pytest -q -m 'not slow and not faults' $(ARGS)
 
 lint: $(COMPLETE) ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo
+
+faults: $(COMPLETE) ## 3,000 seeds in virtual time, then real processes and brokers; ARGS="--from 17 --seeds 1" replays one seed
+	@PYTHONPATH=tests:. $(BIN)/python -m simulation --jobs 2 $(ARGS)
+	@test -n "$(ARGS)" || $(BIN)/python -m pytest -q -m faults tests/faults
 
 bench: $(RUNTIME) ## load a fresh server over every protocol, verify it, print how fast it is
 	@$(BIN)/python -m loadtest bench $(ARGS)

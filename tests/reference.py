@@ -124,7 +124,7 @@ def aggregate(metric: Body, events: Iterable[Body]) -> tuple[Decimal | None, int
     values = [value for _, _, value in held]
     if kind in ("COUNT", "UNIQUE"):
         return Decimal(len(set(values))), len(held)
-    if kind == "SUM":
+    if kind in ("SUM", "TIME_WEIGHTED_SUM"):  # of a level, by how much it changed; level_reference.py has the rest
         return sum(values, ZERO), len(held)
     if not held:
         return None, 0

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -81,12 +81,19 @@ class RawClient:
 class PenstockServer:
     """`penstock up` on a data folder. Leaving the context kills what still runs."""
 
-    def __init__(self, data_dir: Path, *, test_clock: bool = True, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        test_clock: bool = True,
+        env: Mapping[str, str] | None = None,
+        ports: Sequence[int] | None = None,
+    ) -> None:
         self.data_dir = data_dir
-        self.port, self.grpc_port = _free_ports(2)
         self._test_clock = test_clock
         self._env = dict(env or {})
         self._process: subprocess.Popen[bytes] | None = None
+        self.port, self.grpc_port = ports or _free_ports(2)
         self.raw = RawClient(self.port, API_KEY)
         self.client = Metronome(
             bearer_token=API_KEY,
@@ -99,32 +106,44 @@ class PenstockServer:
         try:
             self.start()
         except BaseException:
-            self._leave()
+            self.leave()
             raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
-        self._leave()
+        self.leave()
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """Kill it where it still runs."""
         if self._process is not None:
             self.kill9()
         self.client.close()
 
     def start(self, env: Mapping[str, str] | None = None, *, may_die: bool = False) -> None:
         """Start and wait until /readyz answers 200. `env` holds for this start only; `may_die` before it is ready."""
+        self.launch(env)
+        self.wait_ready(may_die=may_die)
+
+    def launch(self, env: Mapping[str, str] | None = None) -> None:
+        """Start, and do not wait."""
         assert self._process is None, "already running"
-        command = [sys.executable, "-m", "penstock", "up", "--http-port", str(self.port)]
-        command += ["--grpc-port", str(self.grpc_port), "--data-dir", str(self.data_dir)]
-        command += ["--test-clock"] if self._test_clock else []
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PENSTOCK_")}
         environment = inherited | {"PENSTOCK_BOOTSTRAP_API_KEY": API_KEY} | self._env | dict(env or {})
         with self.output_file.open("ab") as output:
-            self._process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+            self._process = subprocess.Popen(self._command(), env=environment, stdout=output, stderr=output)
+
+    def _command(self) -> list[str]:
+        command = [sys.executable, "-m", "penstock", "up", "--http-port", str(self.port)]
+        command += ["--grpc-port", str(self.grpc_port), "--data-dir", str(self.data_dir)]
+        return command + (["--test-clock"] if self._test_clock else [])
+
+    def wait_ready(self, *, may_die: bool = False) -> None:
+        """Wait until /readyz answers 200."""
+        assert self._process is not None
         deadline = time.monotonic() + READY_TIMEOUT_S
         while not self._is_ready():
             if self._process.poll() is not None:
-                assert may_die, f"penstock up ended by itself\n{self._last_output()}"
+                assert may_die, f"penstock ended by itself\n{self._last_output()}"
                 return
             assert time.monotonic() < deadline, f"not ready after {READY_TIMEOUT_S} s\n{self._last_output()}"
             time.sleep(0.05)

@@ -118,6 +118,7 @@ def broker_settings(brokers: int) -> dict[str, object]:
         "transaction.state.log.replication.factor": brokers,
         "transaction.state.log.min.isr": 1,
         "group.initial.rebalance.delay.ms": 0,
+        "group.min.session.timeout.ms": 1_000,  # a dead aggregator is noticed soon, too
         "num.network.threads": 2,
         "num.io.threads": 4,
         "log.cleaner.dedupe.buffer.size": 16 * 2**20,

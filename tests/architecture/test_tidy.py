@@ -37,9 +37,16 @@ EXACT_FILES = (
     "penstock/rater/",
     "penstock/contracts/",
 )
-ADAPTERS = ("src/penstock/log/", "src/penstock/catalog/", "src/penstock/database/", "/store/", "src/penstock/app/")
+ADAPTERS = (
+    "src/penstock/log/",
+    "src/penstock/catalog/",
+    "src/penstock/database/",
+    "/store/",
+    "/aggregator/faust_",
+    "src/penstock/app/",
+)
 GENERATED = ("/penstock/wire/",)
-DRIVERS = ("aiokafka", "chdb", "clickhouse_connect", "granian", "psycopg", "sqlite3")
+DRIVERS = ("aiokafka", "chdb", "clickhouse_connect", "faust", "granian", "mode", "psycopg", "sqlite3")
 OPTIONAL_DRIVERS = ("aiokafka", "psycopg")  # an install without them must still start
 STORE_JSON = re.compile(r"JSONExtract|JSON_VALUE|JSON_QUERY|simpleJSON|visitParam", re.IGNORECASE)
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError)\b")

@@ -1,6 +1,6 @@
 """READ FIRST: the whole way of an event, from a customer's first call to the line on the invoice, in order.
 
-It talks to a real `penstock up` with Metronome's official SDK, unmodified but for its base URL, and strict: an answer
+It talks to a real `penstock up` (and in test_roles.py to a service per process) with Metronome's official SDK, unmodified but for its base URL, and strict: an answer
 that is not what the SDK's types promise fails the test. Prices and invoices are in cents, as in Metronome's API.
 """
 
@@ -17,134 +17,137 @@ from server import PenstockServer, eventually
 
 def test_an_event_becomes_an_invoice_line(tmp_path: Path) -> None:
     with PenstockServer(tmp_path / "data") as server:
-        api = server.client
-        day = yesterday()
-        month_start, month_end = month_of(day)
-        next_day = day + timedelta(days=1)
+        the_whole_way(server)
 
-        # A customer. Its events come under an alias of its own choosing.
-        acme = api.v1.customers.create(name="Acme Robotics", ingest_aliases=["acme-prod"]).data.id
 
-        # What is counted: tokens, by model and region; and calls.
-        tokens_metric = api.v1.billable_metrics.create(**a_sum_body("tokens", group_keys=[["model", "region"]])).data.id
-        calls_metric = api.v1.billable_metrics.create(**a_metric_body("calls")).data.id
+def the_whole_way(server: PenstockServer, partitions: int = 1) -> None:
+    """From a customer's first call to the line on the invoice. `partitions` is the log's."""
+    api = server.client
+    day = yesterday()
+    month_start, month_end = month_of(day)
+    next_day = day + timedelta(days=1)
 
-        # What is sold: tokens, priced by model; calls, the first three dearer than the rest; prepayments.
-        products = api.v1.contracts.products
-        tokens = products.create(
-            name="Tokens", type="USAGE", billable_metric_id=tokens_metric, pricing_group_key=["model"]
-        ).data.id
-        calls = products.create(name="Calls", type="USAGE", billable_metric_id=calls_metric).data.id
-        prepayment = products.create(name="Prepayment", type="FIXED").data.id
+    # A customer. Its events come under an alias of its own choosing.
+    acme = api.v1.customers.create(name="Acme Robotics", ingest_aliases=["acme-prod"]).data.id
 
-        # What it costs everybody.
-        card = api.v1.contracts.rate_cards.create(name="List prices").data.id
-        for rate in (
-            a_rate_body(tokens, month_start, price=0.5, pricing_group_values={"model": "large"}),
-            a_rate_body(tokens, month_start, price=0.02, pricing_group_values={"model": "small"}),
-            a_rate_body(calls, month_start, tiers=[{"size": 3, "price": 10}, {"price": 4}]),
-        ):
-            api.v1.contracts.rate_cards.rates.add(rate_card_id=card, **rate)
+    # What is counted: tokens, by model and region; and calls.
+    tokens_metric = api.v1.billable_metrics.create(**a_sum_body("tokens", group_keys=[["model", "region"]])).data.id
+    calls_metric = api.v1.billable_metrics.create(**a_metric_body("calls")).data.id
 
-        # What it costs Acme: ten percent off tokens, and $25.00 of tokens paid in advance.
-        contract = api.v1.contracts.create(
-            customer_id=acme,
-            rate_card_id=card,
-            starting_at=month_start,
-            overrides=[{"type": "MULTIPLIER", "multiplier": 0.9, "product_id": tokens, "starting_at": month_start}],
-            commits=[
-                a_commit_body(
-                    prepayment,
-                    2_500,
-                    month_start,
-                    month_start + timedelta(days=400),
-                    name="Prepaid tokens",
-                    applicable_product_ids=[tokens],
-                    priority=1,
-                )
-            ],
-        ).data.id
-        assert net_balance(server, acme) == 2_500
+    # What is sold: tokens, priced by model; calls, the first three dearer than the rest; prepayments.
+    products = api.v1.contracts.products
+    tokens = products.create(
+        name="Tokens", type="USAGE", billable_metric_id=tokens_metric, pricing_group_key=["model"]
+    ).data.id
+    calls = products.create(name="Calls", type="USAGE", billable_metric_id=calls_metric).data.id
+    prepayment = products.create(name="Prepayment", type="FIXED").data.id
 
-        # Three calls of yesterday. The second is sent twice in one request.
-        first = a_call("call-1", day + timedelta(hours=9), "large", "eu", 1_000)
-        second = a_call("call-2", day + timedelta(hours=10), "large", "us", "2000")
-        third = a_call("call-3", day + timedelta(hours=10, minutes=59), "small", "eu", 50_000)
-        api.v1.usage.ingest(usage=[first, second, second, third])
+    # What it costs everybody.
+    card = api.v1.contracts.rate_cards.create(name="List prices").data.id
+    for rate in (
+        a_rate_body(tokens, month_start, price=0.5, pricing_group_values={"model": "large"}),
+        a_rate_body(tokens, month_start, price=0.02, pricing_group_values={"model": "small"}),
+        a_rate_body(calls, month_start, tiers=[{"size": 3, "price": 10}, {"price": 4}]),
+    ):
+        api.v1.contracts.rate_cards.rates.add(rate_card_id=card, **rate)
 
-        # Each counts once, whatever it was sent as, within moments.
-        eventually(
-            lambda: server.usage(tokens_metric, acme, day, next_day, "DAY", ["model"]),
-            {(day, ("large",)): Decimal(3_000), (day, ("small",)): Decimal(50_000)},
-        )
-        # 3,000 large tokens at 0.45 cents and 50,000 small ones at 0.018 cents: $13.50 and $9.00 of the $25.00.
-        assert net_balance(server, acme) == 2_500 - 1_350 - 900
-        assert total_of_draft(server, acme) == 30
+    # What it costs Acme: ten percent off tokens, and $25.00 of tokens paid in advance.
+    contract = api.v1.contracts.create(
+        customer_id=acme,
+        rate_card_id=card,
+        starting_at=month_start,
+        overrides=[{"type": "MULTIPLIER", "multiplier": 0.9, "product_id": tokens, "starting_at": month_start}],
+        commits=[
+            a_commit_body(
+                prepayment,
+                2_500,
+                month_start,
+                month_start + timedelta(days=400),
+                name="Prepaid tokens",
+                applicable_product_ids=[tokens],
+                priority=1,
+            )
+        ],
+    ).data.id
+    assert net_balance(server, acme) == 2_500
 
-        # A retry of an old request, a different event under a known id, the day's last microsecond, and one that
-        # happened first and arrives last.
-        lying = a_call("call-1", day, "large", "eu", 1_000_000)
-        fourth = a_call("call-4", next_day - timedelta(microseconds=1), "small", "us", 10_000)
-        late = a_call("call-5", day, "large", "eu", 500)
-        api.v1.usage.ingest(usage=[first, second, third])
-        api.v1.usage.ingest(usage=[lying, fourth])
-        api.v1.usage.ingest(usage=[late])
+    # Three calls of yesterday. The second is sent twice in one request.
+    first = a_call("call-1", day + timedelta(hours=9), "large", "eu", 1_000)
+    second = a_call("call-2", day + timedelta(hours=10), "large", "us", "2000")
+    third = a_call("call-3", day + timedelta(hours=10, minutes=59), "small", "eu", 50_000)
+    api.v1.usage.ingest(usage=[first, second, second, third])
 
-        eventually(
-            lambda: server.usage(tokens_metric, acme, day, next_day, "DAY", ["model", "region"]),
-            {
-                (day, ("large", "eu")): Decimal(1_500),
-                (day, ("large", "us")): Decimal(2_000),
-                (day, ("small", "eu")): Decimal(50_000),
-                (day, ("small", "us")): Decimal(10_000),
-            },
-        )
-        hourly = server.usage(calls_metric, acme, day, next_day, "HOUR")
-        assert {at.hour: calls for (at, _), calls in hourly.items()} == {0: 1, 9: 1, 10: 2, 23: 1}
-        # The gateway let no repeat into the log.
-        assert {outcome: events for outcome, events in server.outcomes().items() if events} == {"counted": 5}
+    # Each counts once, whatever it was sent as, within moments.
+    eventually(
+        lambda: server.usage(tokens_metric, acme, day, next_day, "DAY", ["model"]),
+        {(day, ("large",)): Decimal(3_000), (day, ("small",)): Decimal(50_000)},
+    )
+    # 3,000 large tokens at 0.45 cents and 50,000 small ones at 0.018 cents: $13.50 and $9.00 of the $25.00.
+    assert net_balance(server, acme) == 2_500 - 1_350 - 900
+    assert total_of_draft(server, acme) == 30
 
-        # The draft invoice. Tokens cost 1,575 and 1,080 cents, of which the commit pays its 2,500, the large model's
-        # line first; five calls cost 3 x 10 + 2 x 4.
-        assert net_balance(server, acme) == 0
-        draft = invoices(server, acme)[0]
-        assert (draft.status, draft.contract_id, draft.start_timestamp, draft.end_timestamp) == (
-            "DRAFT",
-            contract,
-            month_start,
-            month_end,
-        )
-        assert lines_of(draft) == THE_LINES
-        assert draft.total == 155 + 38
+    # A retry of an old request, a different event under a known id, the day's last microsecond, and one that
+    # happened first and arrives last.
+    lying = a_call("call-1", day, "large", "eu", 1_000_000)
+    fourth = a_call("call-4", next_day - timedelta(microseconds=1), "small", "us", 10_000)
+    late = a_call("call-5", day, "large", "eu", 500)
+    api.v1.usage.ingest(usage=[first, second, third])
+    api.v1.usage.ingest(usage=[lying, fourth])
+    api.v1.usage.ingest(usage=[late])
 
-        # A day after the month has ended the invoice is final, and the same.
-        server.advance_clock(month_end + timedelta(days=1, seconds=1))
-        eventually(lambda: [invoice.status for invoice in invoices(server, acme)][:1], ["FINALIZED"])
-        final = api.v1.customers.invoices.retrieve(customer_id=acme, invoice_id=draft.id).data
-        assert lines_of(final) == THE_LINES
-        assert final.total == 193
-        assert final.issued_at is not None
+    eventually(
+        lambda: server.usage(tokens_metric, acme, day, next_day, "DAY", ["model", "region"]),
+        {
+            (day, ("large", "eu")): Decimal(1_500),
+            (day, ("large", "us")): Decimal(2_000),
+            (day, ("small", "eu")): Decimal(50_000),
+            (day, ("small", "us")): Decimal(10_000),
+        },
+    )
+    hourly = server.usage(calls_metric, acme, day, next_day, "HOUR")
+    assert {at.hour: calls for (at, _), calls in hourly.items()} == {0: 1, 9: 1, 10: 2, 23: 1}
+    # The gateway let no repeat into the log.
+    assert {outcome: events for outcome, events in server.outcomes().items() if events} == {"counted": 5}
 
-        # Every line says where it comes from: what was used, at which price, by which override, as of which records.
-        explained = server.raw.get(f"/v1/customers/{acme}/invoices/{draft.id}/explain").json["data"]
-        large = explained["charges"][0]
-        assert (large["quantity"], large["group_values"]) == (3_500, [["model", "large"]])
-        assert large["alternatives"][0]["price"]["unit_price"] == Decimal("0.0045")  # dollars
-        assert large["alternatives"][0]["origin"]["override_id"]
-        assert [(draw["line"], draw["amount"]) for draw in explained["draws"]] == [
-            (0, Decimal("15.75")),
-            (1, Decimal("9.25")),
-        ]
-        assert len(explained["vector"]) == 1
+    # The draft invoice. Tokens cost 1,575 and 1,080 cents, of which the commit pays its 2,500, the large model's
+    # line first; five calls cost 3 x 10 + 2 x 4.
+    assert net_balance(server, acme) == 0
+    draft = invoices(server, acme)[0]
+    assert (draft.status, draft.contract_id, draft.start_timestamp, draft.end_timestamp) == (
+        "DRAFT",
+        contract,
+        month_start,
+        month_end,
+    )
+    assert lines_of(draft) == THE_LINES
+    assert draft.total == 155 + 38
 
-        # What the commit went through is in its ledger.
-        (commit,) = api.v1.contracts.list_balances(
-            customer_id=acme, include_ledgers=True, include_contract_balances=True
-        )
-        assert [(entry.type, entry.amount) for entry in commit.ledger or ()] == [
-            ("PREPAID_COMMIT_SEGMENT_START", 2_500),
-            ("PREPAID_COMMIT_AUTOMATED_INVOICE_DEDUCTION", -2_500),
-        ]
+    # A day after the month has ended the invoice is final, and the same.
+    server.advance_clock(month_end + timedelta(days=1, seconds=1))
+    eventually(lambda: [invoice.status for invoice in invoices(server, acme)][:1], ["FINALIZED"])
+    final = api.v1.customers.invoices.retrieve(customer_id=acme, invoice_id=draft.id).data
+    assert lines_of(final) == THE_LINES
+    assert final.total == 193
+    assert final.issued_at is not None
+
+    # Every line says where it comes from: what was used, at which price, by which override, as of which records.
+    explained = server.raw.get(f"/v1/customers/{acme}/invoices/{draft.id}/explain").json["data"]
+    large = explained["charges"][0]
+    assert (large["quantity"], large["group_values"]) == (3_500, [["model", "large"]])
+    assert large["alternatives"][0]["price"]["unit_price"] == Decimal("0.0045")  # dollars
+    assert large["alternatives"][0]["origin"]["override_id"]
+    assert [(draw["line"], draw["amount"]) for draw in explained["draws"]] == [
+        (0, Decimal("15.75")),
+        (1, Decimal("9.25")),
+    ]
+    assert len(explained["vector"]) == partitions
+
+    # What the commit went through is in its ledger.
+    (commit,) = api.v1.contracts.list_balances(customer_id=acme, include_ledgers=True, include_contract_balances=True)
+    assert [(entry.type, entry.amount) for entry in commit.ledger or ()] == [
+        ("PREPAID_COMMIT_SEGMENT_START", 2_500),
+        ("PREPAID_COMMIT_AUTOMATED_INVOICE_DEDUCTION", -2_500),
+    ]
 
 
 # Type, model, quantity, price of one, cents.

@@ -6,16 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from builders import Body, a_commit_body, a_rate_body, a_sum_body, an_event, month_of, rfc3339, yesterday
+from penstock.app import route_table
 from penstock.app.cli import main
-from penstock.app.wiring import Penstock
-from penstock.catalog.memory import MemoryCatalog
-from penstock.contracts.http_api import ContractsService
 from server import Answer, PenstockServer, RawClient, eventually
 
 SECRET, TRANSACTION = "Acme's secret", "transaction-of-acme"
@@ -73,21 +70,7 @@ def one_of_everything(server: PenstockServer) -> dict[str, str]:
 
 def every_route() -> dict[str, Any]:
     """The application's own table of routes, as `METHOD path`; nothing is started."""
-    nothing: Any = None
-    contracts = ContractsService(MemoryCatalog(), nothing, nothing, nothing, nothing, nothing)
-    parts: Any = SimpleNamespace(
-        keys=None,
-        metrics=None,
-        usage=None,
-        store=None,
-        clock=None,
-        transactions=None,
-        auditor=None,
-        gateway=SimpleNamespace(memory=None),
-        contracts=contracts,
-        _catalogs={"rater": None},
-    )
-    return {f"{route.method} {route.path}": route for route in Penstock.routes(parts)}
+    return {f"{route.method} {route.path}": route for route in route_table.every_route()}
 
 
 def asked(ids: Mapping[str, str]) -> dict[str, tuple[str, Body | None]]:
@@ -117,6 +100,7 @@ def asked(ids: Mapping[str, str]) -> dict[str, tuple[str, Body | None]]:
         "GET /v1/usage/unmatched": (NOTHING, None),
         "GET /v1/usage/conservation": (NOTHING, None),
         "POST /v1/audit": (OWN, days),
+        "GET /v1/pipeline": (OWN, None),  # how far the log is folded, the same for all
         "GET /v1/transactions/{transaction_id}": (NOT_FOUND, None),
         "POST /v1/events/search": (NOTHING, {"transactionIds": [ids["transaction_id"]]}),
         "POST /v1/contract-pricing/products/create": (NOT_FOUND, product),

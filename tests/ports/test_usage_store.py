@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from pathlib import Path
 from uuid import uuid4
 
-import msgspec
 import numpy as np
 import pytest
 from deploy.dev.clickhouse import clickhouse
@@ -17,12 +16,13 @@ from deploy.dev.clickhouse import clickhouse
 from penstock.aggregator.store.clickhouse import ClickHouseUsageStore
 from penstock.aggregator.store.connect import server
 from penstock.aggregator.store.memory import MemoryUsageStore
-from penstock.kernel.cell import CONSERVATION, Cell, CellKey, CellQuestion
+from penstock.kernel.cell import CONSERVATION, FILLED_US, Cell, CellKey, CellQuestion
 from penstock.kernel.chunk import Chunk
 from penstock.kernel.event import Outcome
 from penstock.kernel.identity import hash_bodies, identify
 from penstock.kernel.meter import Aggregation
 from penstock.kernel.ports import Flush, UsageStore
+from penstock.kernel.quantity import EXACT
 from penstock.kernel.record import Marker
 from penstock.kernel.stored import Dropped, DroppedIds, LogPlace, StoredEvents, StoredIds, Trace
 from penstock.kernel.stored_chunk import StoredChunk
@@ -182,6 +182,30 @@ def test_extremes_and_latest_ignore_cells_without_events(
 
     assert (row.cell.events, row.cell.value) == (3, Decimal(value))
     assert (row.cell.latest_us, row.cell.latest_id) == (NOON_US + 2, "b") or aggregation is not Aggregation.LATEST
+
+
+def test_levels_of_a_stretch_merge_as_seen_from_its_start_with_every_digit(store: UsageStore) -> None:
+    wide, seven_wide = Decimal("9" * 26 + "." + "9" * 12), Decimal("6" + "9" * 26 + "." + "9" * 11 + "3")
+    cells = {
+        a_key(0): Cell(1, Decimal(3), version=1, weighted=Decimal("1.5")),
+        a_key(1): Cell(1, Decimal(-2), version=1, weighted=Decimal(-14)),
+        a_key(2, partition=1): Cell(1, wide, version=1, weighted=seven_wide),
+    }
+    store.flush(a_flush(a_marker(1), cells))
+    assert store.load_cells(list(cells)) == cells
+
+    def rows(*starts: int) -> list[tuple[int, Decimal, Decimal]]:
+        asked = a_question(Aggregation.TIME_WEIGHTED_SUM, start_us=starts[0], starts=starts)
+        found = sorted(store.read_cells(asked).rows, key=lambda row: row.start_us)
+        return [(row.start_us, row.cell.value, row.cell.weighted) for row in found]
+
+    second, third = NOON_US + BASE_WINDOW_US, NOON_US + 2 * BASE_WINDOW_US
+    assert rows(NOON_US, third) == [
+        (NOON_US, Decimal(1), Decimal("1.5") - 14 - 2 * BASE_WINDOW_US), (third, wide, seven_wide),
+    ]  # fmt: skip
+    with localcontext(EXACT):
+        total = Decimal("1.5") - 14 - 2 * second + 3 * NOON_US + seven_wide + wide * third
+        assert rows(0) == [(0, wide + 1, total)]
 
 
 def test_unique_counts_each_value_once_over_windows_and_partitions(store: UsageStore) -> None:
@@ -405,7 +429,7 @@ def test_controls_come_back_in_log_order_up_to_the_marker(store: UsageStore) -> 
     for offset in (3, 8, 5, 3):
         store.flush(a_flush(a_marker(offset), controls=((offset, b'{"at":%d,"x":"\xc3\xbc"}' % offset),)))
 
-    assert store.controls(0, 5) == [b'{"at":3,"x":"\xc3\xbc"}', b'{"at":5,"x":"\xc3\xbc"}']
+    assert [payload for _, payload in store.controls(0, 5)] == [b'{"at":3,"x":"\xc3\xbc"}', b'{"at":5,"x":"\xc3\xbc"}']
     assert store.controls(1, 9) == []
 
 
@@ -589,8 +613,35 @@ def test_an_event_of_a_whole_record_is_found_at_its_place(store: UsageStore) -> 
     assert len(store.events_at("someone", places)) == 0
 
 
-def test_a_record_with_more_customers_than_are_listed_is_read_for_each_of_them(store: UsageStore) -> None:
-    whole = a_whole_record(2, [Outcome.COUNTED] * 4)
-    store.flush(a_flush(a_marker(2), chunks=(msgspec.structs.replace(whole, customers=[]),)))
+def test_hours_hold_the_events_of_a_tenant_and_partition_up_to_an_offset(store: UsageStore) -> None:
+    events, _ = some_events(1, 90)  # a minute apart: the last thirty are an hour later
+    later, _ = some_events(5, 3)
+    whole = a_whole_record(2, [Outcome.COUNTED] * 20)
+    for _ in range(2):
+        store.flush(a_flush(a_marker(5), events=(events, later), chunks=(whole,)))
+    hour_us = 4 * BASE_WINDOW_US
 
-    assert read_ids(store, ("other",), None, 2) == ["tx-2-1", "tx-2-3"]
+    before, through = (store.event_hours("acme", 0, offset) for offset in (1, 2))
+
+    assert before == [(NOON_US, 60), (NOON_US + hour_us, 30)]
+    assert [hour for hour, _ in through] == [NOON_US, NOON_US + hour_us]
+    assert through[0][1] >= 80  # a copy of a whole record may be counted twice
+    assert store.event_hours("acme", 0, 0) == store.event_hours("acme", 1, 9) == store.event_hours("other", 0, 9) == []
+
+
+def test_a_fill_tells_how_far_it_has_come_and_replaces_no_newer_cell(store: UsageStore) -> None:
+    store.flush(a_flush(a_marker(9), {a_key(): Cell(5, Decimal(5), version=9)}))
+    older = {a_key(window): Cell(1, Decimal(1), version=4) for window in (0, 1)}
+    for _ in range(2):
+        store.write_fill(0, "m1", older, NOON_US)
+    store.write_fill(1, "m1", {}, FILLED_US)
+    store.write_fill(0, "m2", {}, FILLED_US)
+    store.write_fill(0, "m2", {}, NOON_US)  # of a job that was late
+
+    cells = store.load_cells(list(older))
+
+    assert {key: cell.version for key, cell in cells.items()} == {a_key(0): 9, a_key(1): 4}
+    assert store.fills(0) == {(0, "m1"): NOON_US, (0, "m2"): FILLED_US}
+    assert store.fills(None) == {**store.fills(0), (1, "m1"): FILLED_US}
+    assert store.fills(2) == {}
+    assert store.markers() == {0: a_marker(9)}

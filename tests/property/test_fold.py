@@ -32,6 +32,7 @@ BODIES: dict[str, Body] = {
     "min": a_metric_body("min", "MIN", aggregation_key="units"),
     "latest": a_metric_body("latest", "LATEST", aggregation_key="units", group_keys=[["region"]]),
     "unique": a_metric_body("unique", "UNIQUE", aggregation_key="units", group_keys=[["model"]]),
+    "level": a_metric_body("level", "TIME_WEIGHTED_SUM", aggregation_key="units", group_keys=[["region"]]),
     "filtered": a_sum_body("units", property_filters=[{"name": "model", "in_values": ["a", "1"]}]),
     "unnamed": a_metric_body("no model", property_filters=[{"name": "model", "exists": False}]),
 }

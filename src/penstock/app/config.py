@@ -1,6 +1,7 @@
 """Settings: one frozen struct, built once; the only reader of the environment.
 
-Every setting has a command-line option and an environment variable `PENSTOCK_<NAME>`; the option wins.
+Every setting has a command-line option and an environment variable `PENSTOCK_<NAME>`; the option wins. What each is
+for, and which role reads it, is in `settings.py`.
 """
 
 from __future__ import annotations
@@ -15,12 +16,45 @@ PREFIX = "PENSTOCK_"
 
 
 class Config(msgspec.Struct, frozen=True):
-    """How one process runs. Units are in the names; `help_of` says what each is for."""
+    """How one process runs. Units are in the names; what has no unit is a count, a name or an address."""
 
     host: str = "127.0.0.1"
     http_port: int = 8600
     grpc_port: int = 8601
     data_dir: Path = Path("penstock-data")
+    event_log: str = "embedded"
+    usage_store: str = "embedded"
+    tables: str = "sqlite"
+    kafka_replication: int = 3
+    kafka_retention_hours: int = 168
+    kafka_security_protocol: str = "PLAINTEXT"
+    kafka_sasl_mechanism: str = "PLAIN"
+    kafka_ca: Path | None = None
+    kafka_cert: Path | None = None
+    kafka_key: Path | None = None
+    kafka_timeout_ms: int = 10_000
+    clickhouse_replicated: bool = False
+    clickhouse_timeout_ms: int = 30_000
+    start_timeout_ms: int = 60_000
+    rpc_port: int = 8602
+    rpc_secret: str | None = None
+    rpc_cert: Path | None = None
+    rpc_key: Path | None = None
+    rpc_ca: Path | None = None
+    rpc_timeout_ms: int = 10_000
+    rpc_drain_ms_max: int = 5_000
+    gateway_rpc: str = "127.0.0.1:8602"
+    aggregator_rpc: str = "127.0.0.1:8612"
+    rater_rpc: str = "127.0.0.1:8622"
+    contracts_rpc: str = "127.0.0.1:8632"
+    aggregator_url: str = "http://127.0.0.1:8610"
+    rater_url: str = "http://127.0.0.1:8620"
+    contracts_url: str = "http://127.0.0.1:8630"
+    forward_timeout_ms: int = 60_000
+    key_age_ms_max: int = 300_000
+    owned_partitions: str = "all"
+    ready_lag_records_max: int = 10_000
+    fold_drain_ms_max: int = 10_000
     partitions: int = 1
     test_clock: bool = False
     bootstrap_api_key: str | None = None
@@ -51,61 +85,70 @@ class Config(msgspec.Struct, frozen=True):
     crash_at: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("http_port", "grpc_port"):
-            if not 0 <= getattr(self, name) <= 65_535:
-                raise ValueError(f"{name} must be from 0 to 65535")
-        if (self.tls_cert is None) != (self.tls_key is None):
-            raise ValueError("tls_cert and tls_key are given together")
-        if self.tls_ca is not None and self.tls_cert is None:
-            raise ValueError("tls_ca needs tls_cert and tls_key")
-        if self.log_format not in ("text", "json"):
-            raise ValueError("log_format must be text or json")
-        if not 1 <= self.partitions <= 64:
-            raise ValueError("partitions must be from 1 to 64")
-        for name in ("request_bytes_max", "request_events_max", "arrow_events_max", "body_timeout_ms"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1")
+        for name in ("http_port", "grpc_port", "rpc_port"):
+            _demand(0 <= getattr(self, name) <= 65_535, f"{name} must be from 0 to 65535")
+        for name in ("tls", "rpc", "kafka"):
+            together = (getattr(self, f"{name}_cert") is None) == (getattr(self, f"{name}_key") is None)
+            _demand(together, f"{name}_cert and {name}_key are given together")
+        _demand(self.tls_ca is None or self.tls_cert is not None, "tls_ca needs tls_cert and tls_key")
+        _demand((self.rpc_ca is None) == (self.rpc_cert is None), "rpc_ca, rpc_cert and rpc_key are given together")
+        _demand(self.log_format in ("text", "json"), "log_format must be text or json")
+        _demand(1 <= self.partitions <= 64, "partitions must be from 1 to 64")
+        for name in _AT_LEAST_1:
+            _demand(getattr(self, name) >= 1, f"{name} must be at least 1")
+        for name, schemes in _ADAPTERS.items():
+            scheme, is_url, _ = getattr(self, name).partition("://")
+            known = schemes[1:] if is_url else schemes[:1]
+            _demand(scheme in known, f"{name} must be {schemes[0]} or start with {schemes[1]}://")
+        self.partitions_owned()
+
+    def partitions_owned(self) -> tuple[int, ...]:
+        """The partitions that this aggregator folds, ascending. Raise `ValueError` for what names none."""
+        if self.owned_partitions == "all":
+            return tuple(range(self.partitions))
+        owned: set[int] = set()
+        for part in self.owned_partitions.split(","):
+            first, _, last = part.strip().partition("-")
+            last = last or first
+            _demand(first.isdecimal() and last.isdecimal(), "owned_partitions must be all, or as in 0,2-5")
+            in_order = int(first) <= int(last) < self.partitions
+            _demand(in_order, f"owned_partitions must be among the partitions 0 to {self.partitions - 1}")
+            owned |= set(range(int(first), int(last) + 1))
+        return tuple(sorted(owned))
 
 
-HELP = {
-    "host": "address to listen on",
-    "http_port": "port of the HTTP API",
-    "grpc_port": "port of the gRPC API",
-    "data_dir": "folder that holds the log, the usage store and the definitions",
-    "partitions": "partitions of a new log; fixed for its life",
-    "test_clock": "let POST /v1/test-clock/advance move the time that contracts see",
-    "bootstrap_api_key": "the first admin key; made and printed once where it is not given",
-    "tick_interval_ms": "milliseconds between the ticks that give an idle partition a clock",
-    "ingest_linger_ms": "milliseconds for which requests wait to share a chunk",
-    "ingest_queue_bytes_max": "bytes of accepted requests in memory, beyond which the answer is 429",
-    "request_bytes_max": "bytes of one request's body, packed and unpacked",
-    "request_events_max": "events of one request of JSON or NDJSON",
-    "arrow_events_max": "events of one request of Arrow IPC",
-    "event_properties_bytes_max": "bytes of one event's properties",
-    "tenant_events_per_s_max": "events a second of one tenant, beyond which the answer is 429; 0 is no limit",
-    "tenant_bytes_per_s_max": "bytes a second of one tenant's bodies, unpacked; 0 is no limit",
-    "body_timeout_ms": "milliseconds in which a request's body must arrive, beyond which the answer is 408",
-    "fold_lag_ms_max": "milliseconds that usage may lag before ingest is slowed down",
-    "dedupe_ids_max": "ids that the gateway's own window remembers; the aggregator's is exact over 37 days",
-    "memory_ids_max": "ids of the aggregator's window in memory, 26 bytes each; older ones are in files",
-    "usage_cache_bytes_max": "bytes of answers to usage questions that are kept for the next time; 0 keeps none",
-    "log_retention_hours": "hours that folded records stay in the log",
-    "finalize_interval_ms": "milliseconds between two looks for invoices that are due",
-    "audit_interval_ms": "milliseconds between two passes of the auditor over a sample of cells; 0 makes none",
-    "audit_events_max": "stored events that one pass of the auditor counts again, about",
-    "grpc_drain_ms_max": "milliseconds that gRPC clients get to read their receipts before the process ends",
-    "tls_cert": "PEM file of the certificate for HTTP and gRPC; TLS is off without it",
-    "tls_key": "PEM file of the certificate's private key",
-    "tls_ca": "PEM file of the authority whose client certificates are demanded",
-    "log_level": "DEBUG, INFO, WARNING or ERROR",
-    "log_format": "text, or json for one JSON object a line",
-    "crash_at": "for fault tests: STEP:N kills the process when a flush reaches STEP for the Nth time",
+_AT_LEAST_1 = (
+    "request_bytes_max",
+    "request_events_max",
+    "arrow_events_max",
+    "body_timeout_ms",
+    "rpc_timeout_ms",
+    "forward_timeout_ms",
+    "kafka_timeout_ms",
+    "clickhouse_timeout_ms",
+)
+# The adapter that needs nothing else, then the schemes of the one that many processes share.
+_ADAPTERS = {
+    "event_log": ("embedded", "kafka"),
+    "usage_store": ("embedded", "clickhouse", "clickhouses", "http", "https"),
+    "tables": ("sqlite", "postgresql", "postgres"),
+}
+# Where a role listens unless told otherwise, so that all of them fit on one machine.
+PORTS: dict[str, dict[str, object]] = {
+    "aggregator": {"http_port": 8610, "rpc_port": 8612},
+    "rater": {"http_port": 8620, "rpc_port": 8622},
+    "contracts": {"http_port": 8630, "rpc_port": 8632},
 }
 
 
-def load(environment: Mapping[str, str], options: Mapping[str, object]) -> Config:
-    """Settings from `options`, else the environment, else the default. Raise `ValueError` naming a bad one."""
-    values: dict[str, object] = {}
+def _demand(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise ValueError(otherwise)
+
+
+def load(environment: Mapping[str, str], options: Mapping[str, object], role: str = "up") -> Config:
+    """Settings from `options`, else the environment, else the role's default. Raise `ValueError` naming a bad one."""
+    values = dict(PORTS.get(role, {}))
     for field in msgspec.structs.fields(Config):
         if options.get(field.name) is not None:
             values[field.name] = options[field.name]
@@ -117,8 +160,8 @@ def load(environment: Mapping[str, str], options: Mapping[str, object]) -> Confi
         raise ValueError(f"a setting is wrong: {exc}") from exc
 
 
-def from_environment(options: Mapping[str, object]) -> Config:
-    return load(os.environ, options)
+def from_environment(options: Mapping[str, object], role: str = "up") -> Config:
+    return load(os.environ, options, role)
 
 
 def variable(name: str) -> str | None:

@@ -11,7 +11,7 @@ from penstock.kernel.record import Kind, LogIdentity, LogRecord
 
 
 class MeasuredLog:
-    """Implements `EventLog`. `newest` is the greatest offset that was appended here, by partition."""
+    """Implements `EventLog`. `newest` is the greatest offset that is known to be in the log, by partition."""
 
     def __init__(self, log: EventLog, telemetry: Telemetry) -> None:
         self._log, self._telemetry = log, telemetry

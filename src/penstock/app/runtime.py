@@ -1,7 +1,7 @@
-"""Start, drain and stop: one process with the whole pipeline in it.
+"""Start, drain and stop: one process with any number of parts in it.
 
-Ready means that requests are served and every partition is restored. SIGTERM stops taking, acknowledges what was taken,
-folds it, and exits 0.
+Ready means that requests are served, every partition is restored, and what the parts need is there (`health.py`).
+SIGTERM stops taking, acknowledges what was taken, works it off, and exits 0.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import msgspec
 import uvloop
 from granian.constants import Interfaces
 from granian.http import HTTP1Settings
@@ -20,71 +21,105 @@ from granian.log import LogLevels
 from granian.server.embed import Server
 
 from penstock.app import allocators
+from penstock.app.body import BodyReader
+from penstock.app.common import Common
 from penstock.app.config import Config
+from penstock.app.forward import Forwarder
+from penstock.app.health import Health
 from penstock.app.logs import tell_loop_error
 from penstock.app.open_files import connections_max, raise_open_files_limit
-from penstock.app.server import HttpApp
-from penstock.app.tls import grpc_credentials, http_options
-from penstock.app.wiring import Penstock
-from penstock.gateway.grpc_server import GrpcServer, GrpcSettings
+from penstock.app.part import Chore, Part
+from penstock.app.server import Authenticate, HttpApp
+from penstock.app.telemetry import Telemetry
+from penstock.app.tls import http_options
+from penstock.gateway.budget import Budget
+from penstock.gateway.ingest import Gateway
+from penstock.kernel.clock import SystemClock
+from penstock.kernel.ports import EventLog
 from penstock.kernel.problems import Problem
 from penstock.web.route import Request, Response, Route, Router, Scope
 
-PENDING_INTERVAL_S = 5
 GIVE_BACK_INTERVAL_S = 10
 
 logger = logging.getLogger(__name__)
 
 
-def run(config: Config, announce: Callable[[str], None]) -> None:
+class Assembly(msgspec.Struct, frozen=True):
+    """A process, made and not yet running. Parts start in their order. `routes_elsewhere` are forwarded."""
+
+    name: str
+    parts: Sequence[Part]
+    authenticate: Authenticate
+    log: EventLog | None = None
+    gateway: Gateway | None = None
+    forwarder: Forwarder | None = None
+    routes_elsewhere: Sequence[Route] = ()
+
+
+Assemble = Callable[[Common], Awaitable[Assembly]]
+Announce = Callable[[str], None]
+
+
+def run(config: Config, assemble: Assemble, announce: Announce) -> None:
     """Run until SIGTERM or SIGINT. `announce` gets the lines that a person at the terminal should read."""
     raise_open_files_limit()
     allocators.settle()
-    uvloop.run(_serve(config, announce))
+    uvloop.run(_serve(config, assemble, announce))
 
 
-async def _serve(config: Config, announce: Callable[[str], None]) -> None:
+async def _serve(config: Config, assemble: Assemble, announce: Announce) -> None:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(tell_loop_error)
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    tls, grpc_tls = http_options(config), grpc_credentials(config)  # refused before a file is opened
-    parts = await asyncio.to_thread(Penstock, config, loop)
-    made = await asyncio.to_thread(parts.keys.bootstrap, config.bootstrap_api_key)
-    if made is not None:
-        announce(f"API key (shown this once): {made}")
-    await parts.gateway.start()
-    for owner in parts.owners:
-        await owner.restore()
-    folding = [asyncio.create_task(owner.run()) for owner in parts.owners]
-    await asyncio.to_thread(parts.contracts.recover)
-    chores = [
-        asyncio.create_task(_every(config.finalize_interval_ms / 1000, parts.contracts.finalize_due)),
-        asyncio.create_task(_every(PENDING_INTERVAL_S, parts.metrics.send_pending)),
-        asyncio.create_task(_every(GIVE_BACK_INTERVAL_S, allocators.give_back)),
-    ]
-    if config.audit_interval_ms:
-        chores.append(asyncio.create_task(_every(config.audit_interval_ms / 1000, parts.audit)))
-    ready = asyncio.Event()
-    router = Router([*parts.routes(), *_own_routes(parts, ready)])
-    app = HttpApp(parts.gateway, router, parts.keys.authenticate, parts.telemetry, config.body_timeout_ms)
+    tls = http_options(config)  # refused before a file is opened
+    common = Common(config, loop, SystemClock(), Telemetry())
+    starting = asyncio.create_task(_started(assemble, common, announce))
+    await _either(stopping, [starting])
+    if not starting.done():  # what it waits for is away, and nothing was taken yet
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        announce("stopped before it was started")
+        return
+    made = starting.result()
+    health = Health([check for part in made.parts for check in part.checks()])
+    app = _application(made, common, health)
     server = _server(config, app, tls)
+    chores = [asyncio.create_task(_every(chore)) for part in made.parts for chore in part.chores()]
+    chores.append(asyncio.create_task(_every(Chore(GIVE_BACK_INTERVAL_S, allocators.give_back))))
+    vital = [asyncio.create_task(part.run()) for part in made.parts]
     serving = asyncio.create_task(server.serve())
-    grpc = GrpcServer(parts.gateway, parts.keys.authenticate, GrpcSettings(drain_ms_max=config.grpc_drain_ms_max))
-    grpc_port = await grpc.start(config.host, config.grpc_port, grpc_tls)
-    ready.set()
-    scheme = "http" if config.tls_cert is None else "https"
-    announce(
-        f"Penstock is ready on {scheme}://{config.host}:{config.http_port} and for gRPC on port {grpc_port}"
-        f" (data in {config.data_dir})"
-    )
-    await _until_stopped(stopping, [*folding, serving])
-    ready.clear()
+    doors = [words for part in made.parts if (words := await part.open_doors())]
+    await health.watch()
+    health.phase = None
+    announce(_where(config, made.name, doors, health.is_ready))
+    for task in await _either(stopping, [*vital, serving]):
+        task.result()
+        raise RuntimeError("a part of the pipeline ended by itself")
+    health.phase = "draining"
     announce("draining")
-    await grpc.drain()
-    await _stop(parts, server, serving, folding, chores, app)
+    await _end(vital)
+    await _stop(made, server, serving, chores, app)
+    await health.close()
+    await _close(made)
     announce("stopped")
+
+
+async def _started(assemble: Assemble, common: Common, announce: Announce) -> Assembly:
+    made = await assemble(common)
+    for part in made.parts:
+        await part.start(announce)
+    return made
+
+
+def _application(made: Assembly, common: Common, health: Health) -> HttpApp:
+    config, gateway = common.config, made.gateway
+    own = [route for part in made.parts for route in part.routes()]
+    router = Router([*own, *made.routes_elsewhere, *_own_routes(made, common.telemetry, health)])
+    budget = Budget(config.ingest_queue_bytes_max) if gateway is None else gateway.budget
+    bodies = BodyReader(budget, config.request_bytes_max, config.body_timeout_ms)
+    return HttpApp(router, made.authenticate, bodies, common.telemetry, gateway, made.forwarder)
 
 
 def _server(config: Config, app: HttpApp, tls: dict[str, Any]) -> Any:
@@ -102,73 +137,75 @@ def _server(config: Config, app: HttpApp, tls: dict[str, Any]) -> Any:
     )
 
 
-async def _until_stopped(stopping: asyncio.Event, vital: list[asyncio.Task[Any]]) -> None:
-    """Wait for a signal. A part that ends by itself has failed: its error ends the process."""
+def _where(config: Config, name: str, doors: Sequence[str], is_ready: bool) -> str:
+    scheme = "http" if config.tls_cert is None else "https"
+    places = [f"on {scheme}://{config.host}:{config.http_port}", *doors]
+    state = "is ready" if is_ready else "waits for what it needs (see /readyz)"
+    return f"{name} {state} {' and '.join(places)} (data in {config.data_dir})"
+
+
+async def _either(stopping: asyncio.Event, tasks: Sequence[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
+    """Wait for a signal, or for a task that ends by itself; return those that did."""
     signalled = asyncio.create_task(stopping.wait())
-    done, _ = await asyncio.wait([signalled, *vital], return_when=asyncio.FIRST_COMPLETED)
-    for task in done - {signalled}:
-        task.result()
-        raise RuntimeError("a part of the pipeline ended by itself")
+    done, _ = await asyncio.wait([signalled, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    await _end([signalled])
+    return set() if stopping.is_set() else done - {signalled}
 
 
-async def _stop(
-    parts: Penstock,
-    server: Any,
-    serving: asyncio.Task[Any],
-    folding: list[asyncio.Task[None]],
-    chores: list[asyncio.Task[None]],
-    app: HttpApp,
-) -> None:
-    await parts.gateway.drain()
-    server.signal_handler_interrupt()
-    await serving
-    app.close()
-    for owner in parts.owners:
-        owner.stop()
-    await asyncio.gather(*folding)
-    for task in chores:
+async def _end(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    for task in tasks:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-    await parts.log.close()
-    await asyncio.to_thread(parts.close)
 
 
-async def _every(interval_s: int | float, chore: Callable[[], object]) -> None:
-    """Do a chore again and again, in a worker thread. Whatever fails is told and waits for the next time."""
+async def _stop(
+    made: Assembly, server: Any, serving: asyncio.Task[Any], chores: Sequence[asyncio.Task[None]], app: HttpApp
+) -> None:
+    for part in made.parts:
+        await part.close_doors()
+    server.signal_handler_interrupt()
+    await serving
+    app.close()
+    for part in made.parts:
+        await part.finish()
+    await _end(chores)
+
+
+async def _close(made: Assembly) -> None:
+    if made.log is not None:
+        await made.log.close()
+    await asyncio.get_running_loop().shutdown_default_executor()  # nothing is read any more
+    for part in reversed(made.parts):
+        part.close()
+
+
+async def _every(chore: Chore) -> None:
+    """Do a chore again and again, in a worker thread. Whatever fails is told, once, and waits for the next time."""
+    told: str | None = None
     while True:
         try:
-            await asyncio.to_thread(chore)
+            await asyncio.to_thread(chore.run)
+            told = None
         except Problem as exc:
-            logger.warning("%s: %s", chore.__qualname__, exc)
+            if told != str(exc):
+                told = str(exc)
+                logger.warning("%s: %s", chore.run.__qualname__, told)
         except Exception:
-            logger.exception("%s failed", chore.__qualname__)
-        await asyncio.sleep(interval_s)
+            logger.exception("%s failed", chore.run.__qualname__)
+        await asyncio.sleep(chore.interval_s)
 
 
-def _own_routes(parts: Penstock, ready: asyncio.Event) -> list[Route]:
-    """Health, metrics, and how far the pipeline is."""
+def _own_routes(made: Assembly, telemetry: Telemetry, health: Health) -> list[Route]:
+    """Health and metrics, which every process has."""
 
     def healthz(_request: Request) -> object:
         return {"status": "ok"}
 
-    def readyz(_request: Request) -> object:
-        return Response({"status": "ok" if ready.is_set() else "not ready"}, 200 if ready.is_set() else 503)
-
     def metrics(_request: Request) -> object:
-        parts.observe()
-        return Response(parts.telemetry.exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")
+        for part in made.parts:
+            part.observe()
+        return Response(telemetry.exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
-    def pipeline(_request: Request) -> object:
-        """How far each partition is folded; a receipt's offset at or below `folded` is visible in usage."""
-        return {"data": [{"partition": o.partition, "folded": o.offset, "clock_us": o.clock_us} for o in parts.owners]}
-
-    table: list[tuple[str, Scope, Callable[[Request], object]]] = [
-        ("/healthz", Scope.OPEN, healthz),
-        ("/readyz", Scope.OPEN, readyz),
-        ("/metrics", Scope.OPEN, metrics),
-        ("/v1/pipeline", Scope.READ, pipeline),
-    ]
-    return [Route("GET", path, scope, handler, "app") for path, scope, handler in table]
-
-
+    table = [("/healthz", healthz), ("/readyz", health.readyz), ("/metrics", metrics)]
+    return [Route("GET", path, Scope.OPEN, handler, "app") for path, handler in table]

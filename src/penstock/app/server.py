@@ -1,32 +1,37 @@
 """HTTP on Granian's RSGI: the ingest path straight to the gateway, every other route through the table.
 
-Nothing is decided here: read the body within its limit, find who asks, call, encode.
+Nothing is decided here: read the body within its limit, find who asks, call, encode. A route of a service that runs
+elsewhere is forwarded.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 import msgspec
 
 from penstock.app.body import BodyReader
 from penstock.app.call import Call
+from penstock.app.forward import PASSED_ON, Forwarded, Forwarder
 from penstock.app.logs import request_id_of
 from penstock.app.telemetry import Telemetry
 from penstock.gateway.http_api import ingest_http
 from penstock.gateway.ingest import Gateway
 from penstock.kernel.problems import Forbidden, NotFound, Problem
 from penstock.web.problem import problem_response
-from penstock.web.route import Principal, Request, Response, Router, Scope
+from penstock.web.route import Principal, Request, Response, Route, Router, Scope
 
 WORKER_THREADS = 8
 INGEST_PATH = "/v1/ingest"
 NOBODY = Principal("", "", frozenset())
+
+# Who presents an `Authorization` header. Raises `Unauthorized`.
+Authenticate = Callable[[str | None], Awaitable[Principal]]
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
@@ -36,21 +41,19 @@ class MethodNotAllowed(Problem):
 
 
 class HttpApp:
-    """The RSGI application of one process."""
+    """The RSGI application of one process. Without a gateway it takes no events."""
 
     def __init__(
         self,
-        gateway: Gateway,
         router: Router,
-        authenticate: Callable[[str | None], Principal],
+        authenticate: Authenticate,
+        bodies: BodyReader,
         telemetry: Telemetry,
-        body_timeout_ms: int,
+        gateway: Gateway | None = None,
+        forwarder: Forwarder | None = None,
     ) -> None:
-        self._bodies = BodyReader(gateway.budget, gateway.settings.request_bytes_max, body_timeout_ms)
-        self._gateway = gateway
-        self._router = router
-        self._authenticate = authenticate
-        self._telemetry = telemetry
+        self._router, self._authenticate, self._bodies = router, authenticate, bodies
+        self._telemetry, self._gateway, self._forwarder = telemetry, gateway, forwarder
         self._threads = ThreadPoolExecutor(WORKER_THREADS, thread_name_prefix="api")
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
@@ -59,8 +62,8 @@ class HttpApp:
             return
         call = Call(scope.method, request_id_of(scope.headers.get("x-request-id")), time.perf_counter())
         try:
-            if scope.path == INGEST_PATH and scope.method == "POST":
-                response = await self._ingest(scope, protocol, call)
+            if scope.path == INGEST_PATH and scope.method == "POST" and self._gateway is not None:
+                response = await self._ingest(self._gateway, scope, protocol, call)
             else:
                 response = await self._route(scope, protocol, call)
             body = response.body if isinstance(response.body, bytes) else _ENCODER.encode(response.body)
@@ -72,14 +75,14 @@ class HttpApp:
         self._telemetry.served(call.owner, response.status, time.perf_counter() - call.started_s)
         call.tell(response.status)
 
-    async def _ingest(self, scope: Any, protocol: Any, call: Call) -> Response:
+    async def _ingest(self, gateway: Gateway, scope: Any, protocol: Any, call: Call) -> Response:
         call.path, call.is_quiet = INGEST_PATH, True
-        principal = self._authenticate(scope.headers.get("authorization"))
+        principal = await self._authenticate(scope.headers.get("authorization"))
         call.tenant = principal.tenant
         _demand(principal, Scope.INGEST)
         content_type, encoding = scope.headers.get("content-type"), scope.headers.get("content-encoding")
         body = await self._bodies.read(scope, protocol)
-        return await ingest_http(self._gateway, principal, body, content_type, encoding)
+        return await ingest_http(gateway, principal, body, content_type, encoding)
 
     async def _route(self, scope: Any, protocol: Any, call: Call) -> Response:
         found = self._router.find(scope.method, scope.path)
@@ -91,10 +94,12 @@ class HttpApp:
         call.path, call.owner, call.is_quiet = route.path, route.owner, route.scope is Scope.OPEN
         principal = NOBODY
         if route.scope is not Scope.OPEN:
-            principal = self._authenticate(scope.headers.get("authorization"))
+            principal = await self._authenticate(scope.headers.get("authorization"))
             call.tenant = principal.tenant
             _demand(principal, route.scope)
         body = await self._bodies.read(scope, protocol)
+        if self._forwarder is not None and self._forwarder.owns(route.owner):
+            return await self._forward(self._forwarder, route, scope, body, call)
         query = dict(parse_qsl(scope.query_string, keep_blank_values=True))
         request = Request(principal, path, query, body)  # the path came decoded
         if route.scope is Scope.OPEN:
@@ -102,6 +107,12 @@ class HttpApp:
         else:
             answer = await asyncio.get_running_loop().run_in_executor(self._threads, call.answer, route, request)
         return answer if isinstance(answer, Response) else Response(answer)
+
+    async def _forward(self, forwarder: Forwarder, route: Route, scope: Any, body: bytes, call: Call) -> Response:
+        headers = {name: value for name in PASSED_ON if (value := scope.headers.get(name)) is not None}
+        target = quote(scope.path) + (f"?{scope.query_string}" if scope.query_string else "")
+        request = Forwarded(scope.method, target, headers | {"x-request-id": call.request_id}, body)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, forwarder.forward, route.owner, request)
 
     def close(self) -> None:
         """Wait for the handlers under way."""

@@ -40,6 +40,7 @@ class Telemetry:
         self.request_s = self._histogram(
             "penstock_http_request_seconds", "From the head of an HTTP request to its answer", _LATENCY_S, "owner"
         )
+        self.calls = self._counter("penstock_grpc_calls", "gRPC calls that ended, by status", "method", "status")
 
     def _ingest(self) -> None:
         self.events = self._counter(
@@ -84,10 +85,28 @@ class Telemetry:
         self.restores = self._gauge(
             "penstock_fold_restores", "Times the partition's owner has read its state from the store", "partition"
         )
+        self.marker_age_s = self._gauge(
+            "penstock_fold_marker_age_seconds", "Age of the log clock of the partition's newest marker", "partition"
+        )
+        self.quarantined = self._gauge(
+            "penstock_fold_quarantined_records", "Records that could not be read and were put away", "partition"
+        )
+        self._group()
         self.usage_lookups = self._counter(
             "penstock_usage_cache_lookups", "Usage questions by whether the cache had the answer", "result"
         )
         self.usage_cache_bytes = self._gauge("penstock_usage_cache_bytes", "Bytes of usage answers that are kept")
+
+    def _group(self) -> None:
+        self.owned_partitions = self._gauge("penstock_fold_partitions", "Partitions that this process folds now")
+        self.stopped_partitions = self._gauge(
+            "penstock_fold_stopped_partitions", "Partitions whose owner ended by an error that does not pass; must be 0"
+        )
+        self.rebalances = self._gauge("penstock_fold_rebalances", "Times the group has dealt out its partitions")
+        self.group_restarts = self._gauge("penstock_fold_group_restarts", "Times Faust had to be started again")
+        self.rereads = self._gauge(
+            "penstock_fold_rereads", "Times a partition was read again: offsets with a gap, or torn bytes"
+        )
 
     def _audit(self) -> None:
         self.conservation_error = self._gauge(
@@ -135,6 +154,9 @@ class Telemetry:
         self.batch_events.observe(events)
         for size in chunk_bytes:
             self.chunk_bytes.observe(size)
+
+    def called(self, method: str, status: str) -> None:
+        self.calls.labels(method, status).inc()
 
     def usage_looked_up(self, is_hit: bool) -> None:
         """A usage question was answered, from the cache or not."""

@@ -1,4 +1,4 @@
-"""TLS by settings, for HTTP and gRPC alike: a certificate and its key, and an authority for client certificates."""
+"""TLS by settings: for HTTP and gRPC alike, and between services, where both sides show a certificate."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import grpc
 
 from penstock.app.config import Config
 from penstock.kernel.problems import Refused
+from penstock.rpc.trust import Certificates
 
 
 class BadCertificate(Refused):
@@ -18,7 +19,7 @@ class BadCertificate(Refused):
 
 def http_options(config: Config) -> dict[str, Any]:
     """What Granian's server takes; nothing where TLS is off. Raise `BadCertificate`."""
-    files = _checked(config)
+    files = _checked(config.tls_cert, config.tls_key, config.tls_ca)
     if files is None:
         return {}
     certificate, key = files
@@ -32,7 +33,7 @@ def http_options(config: Config) -> dict[str, Any]:
 
 def grpc_credentials(config: Config) -> grpc.ServerCredentials | None:
     """What a secure gRPC port takes; None where TLS is off. Raise `BadCertificate`."""
-    files = _checked(config)
+    files = _checked(config.tls_cert, config.tls_key, config.tls_ca)
     if files is None:
         return None
     certificate, key = files
@@ -43,13 +44,22 @@ def grpc_credentials(config: Config) -> grpc.ServerCredentials | None:
     )
 
 
-def _checked(config: Config) -> tuple[Path, Path] | None:
+def rpc_certificates(config: Config) -> Certificates | None:
+    """By what services know each other; None where a secret is all. Raise `BadCertificate`."""
+    files = _checked(config.rpc_cert, config.rpc_key, config.rpc_ca)
+    if files is None or config.rpc_ca is None:
+        return None
+    certificate, key = files
+    return Certificates(certificate.read_bytes(), key.read_bytes(), config.rpc_ca.read_bytes())
+
+
+def _checked(certificate: Path | None, key: Path | None, authority: Path | None) -> tuple[Path, Path] | None:
     """The certificate and the key, which fit each other."""
-    if config.tls_cert is None or config.tls_key is None:
+    if certificate is None or key is None:
         return None
     try:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=config.tls_ca)
-        context.load_cert_chain(config.tls_cert, config.tls_key)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority)
+        context.load_cert_chain(certificate, key)
     except OSError as exc:  # ssl.SSLError is one
-        raise BadCertificate(f"tls_cert, tls_key or tls_ca cannot be used: {exc}") from exc
-    return config.tls_cert, config.tls_key
+        raise BadCertificate(f"a certificate, its key or its authority cannot be used: {exc}") from exc
+    return certificate, key

@@ -18,6 +18,9 @@ from penstock.kernel.quantity import ZERO
 CONSERVATION = "penstock.conservation"
 
 
+# How far a fill has come when all of it is written: beyond every window.
+FILLED_US = 2**62
+
 # Group values, and the customer where the question tells customers apart.
 KeptGroup = tuple[tuple[GroupValue, ...], str | None]
 

@@ -54,5 +54,6 @@ class Outcome(IntEnum):
     QUARANTINED = 5
 
 
-# An event of these is stored; of the others only the id is.
-KEPT_OUTCOMES = (Outcome.COUNTED, Outcome.UNMATCHED, Outcome.QUARANTINED)
+# What a metric may count: a quarantined event is stored and counts nowhere; of the others only the id is stored.
+COUNTABLE_OUTCOMES = (Outcome.COUNTED, Outcome.UNMATCHED)
+KEPT_OUTCOMES = (*COUNTABLE_OUTCOMES, Outcome.QUARANTINED)

@@ -203,8 +203,8 @@ class FoldStore(Protocol):
         """
         ...
 
-    def controls(self, partition: int, through: int) -> list[bytes]:
-        """The payloads of stored control records at or below offset `through`, in log order."""
+    def controls(self, partition: int, through: int) -> list[tuple[int, bytes]]:
+        """Offset and payload of stored control records at or below offset `through`, in log order."""
         ...
 
     def load_cells(self, keys: Sequence[CellKey]) -> dict[CellKey, Cell]:
@@ -283,7 +283,29 @@ class AuditStore(Protocol):
         ...
 
 
-class UsageStore(FoldStore, TransactionStore, AuditStore, Protocol):
+class FillStore(Protocol):
+    """How far metrics are filled from events that came before their control records, and what a fill reads."""
+
+    def event_hours(self, tenant: str, partition: int, through: int) -> list[tuple[int, int]]:
+        """The hours (start, microseconds) that may hold stored events of the tenant's, in order, with how many about.
+
+        Of records at or below offset `through`; no hour that holds some is left out.
+        """
+        ...
+
+    def fills(self, partition: int | None) -> dict[tuple[int, str], int]:
+        """By partition (all where None) and metric: cells of windows before this are written; `FILLED_US`: all are."""
+        ...
+
+    def write_fill(self, partition: int, metric: str, cells: Mapping[CellKey, Cell], through_us: int) -> None:
+        """Write cells, then that those of windows before `through_us` are written, each durable before the next.
+
+        Writing it twice, or late, is harmless. Raise `StoreUnavailable` where the outcome is unknown.
+        """
+        ...
+
+
+class UsageStore(FoldStore, TransactionStore, AuditStore, FillStore, Protocol):
     """The usage store as its readers see it. Reads of events say as of what; reads of cells tell their versions."""
 
     def markers(self) -> dict[int, Marker]:

@@ -19,6 +19,7 @@ class Kind(IntEnum):
     CHUNK = 1
     TICK = 2  # no payload: gives an idle partition a clock
     CONTROL = 3
+    FOREIGN = 4  # nothing of ours: somebody else wrote to the log. Never appended
 
 
 class LogIdentity(msgspec.Struct, frozen=True):

@@ -40,7 +40,8 @@ class UsageQuery(msgspec.Struct, frozen=True):
 class UsageRow(msgspec.Struct, frozen=True):
     """One figure. `value` is None where nothing was counted by MAX, MIN or LATEST; the others give zero.
 
-    Only combinations that hold at least one event come back; a span without any has no row.
+    Only combinations that hold at least one event come back; a span without any has no row, unless a
+    TIME_WEIGHTED_SUM, in units x seconds, has carried a level into it.
     """
 
     span: Span

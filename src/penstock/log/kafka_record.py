@@ -10,6 +10,7 @@ from penstock.kernel.ports import LogDamaged
 from penstock.kernel.record import Kind, LogRecord
 
 LOG_APPEND_TIME = 1
+_OURS = frozenset(Kind) - {Kind.FOREIGN}
 Headers = list[tuple[str, bytes]]
 
 
@@ -20,7 +21,7 @@ def headers_of(kind: Kind, stamped_at_us: int) -> Headers:
 def decode_records(partition: int, start: int, bytes_max: int, batches: bytes) -> list[LogRecord]:
     """The records from offset `start` on, up to `bytes_max` of payload but at least one; none where none is whole.
 
-    Raise `LogDamaged` for a checksum that does not match, a record that is not ours, and a gap between offsets.
+    A record that is not ours is FOREIGN. Raise `LogDamaged` for a checksum that does not match and a gap in offsets.
     """
     records: list[LogRecord] = []
     unpacked = MemoryRecords(batches)
@@ -49,9 +50,10 @@ def _decode(partition: int, record: Any) -> LogRecord:
     headers = dict(record.headers)
     kind = int.from_bytes(headers.get("kind", b""), "big")
     stamp = headers.get("stamped_at_us", b"")
-    if kind not in Kind._value2member_map_ or len(stamp) != 8 or record.value is None:
-        raise LogDamaged(f"partition {partition}, offset {record.offset}: not a record of Penstock")
     if record.timestamp_type != LOG_APPEND_TIME:
         raise LogDamaged(f"partition {partition}, offset {record.offset}: its time is not the broker's")
-    stamped_at_us, appended_at_us = int.from_bytes(stamp, "big"), record.timestamp * 1_000
+    appended_at_us = record.timestamp * 1_000
+    if kind not in _OURS or len(stamp) != 8 or record.value is None:
+        return LogRecord(partition, record.offset, Kind.FOREIGN, appended_at_us, appended_at_us, record.value or b"")
+    stamped_at_us = int.from_bytes(stamp, "big")
     return LogRecord(partition, record.offset, Kind(kind), stamped_at_us, appended_at_us, record.value)

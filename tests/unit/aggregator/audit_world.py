@@ -71,16 +71,18 @@ class AuditWorld:
             for partition in range(self.log.identity.partitions):
                 owner = Owner(partition, self.log, self.store, retention_us=10**15)
                 await owner.restore()
-                while await owner.step(0):
+                while await owner.step(0) or await owner.fill():
                     pass
 
         asyncio.run(play())
 
     async def step(self) -> None:
-        """Fold the next records of partition 0."""
+        """Fold the next records of partition 0, and fill what is due."""
         owner = Owner(0, self.log, self.store, retention_us=10**15)
         await owner.restore()
         await owner.step(0)
+        while await owner.fill():
+            pass
 
     def read_log(self, partition: int, start: int, bytes_max: int) -> list[LogRecord]:
         return asyncio.run(self.log.read(partition, start, bytes_max, 0))

@@ -55,6 +55,16 @@ def test_a_copy_is_counted_once_in_a_chunk_in_a_later_chunk_and_in_a_later_study
     assert outcomes(fold) == {"COUNTED": 1, "DUPLICATE": 3}
 
 
+@pytest.mark.parametrize("at_once", [1, 4])
+def test_a_metric_over_several_event_types_counts_each_in_one_record(at_once: int) -> None:
+    everything = a_metric("everything", {"name": "everything", "aggregation_type": "COUNT"})
+    events = [an_event("a"), an_event("b", event_type="upload"), an_event("c", event_type="download")]
+
+    fold = folded([a_record(0, events), a_record(1, [an_event("d", event_type="upload")])], everything, at_once=at_once)
+
+    assert [(c.events, c.version) for k, c in fold.cells.items() if k.metric == "everything"] == [(4, 1)]
+
+
 def test_the_first_body_wins_and_another_is_a_conflict() -> None:
     first, other = (an_event("a", properties={"units": n}) for n in (1, 5))
 

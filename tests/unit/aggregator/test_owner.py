@@ -112,7 +112,7 @@ async def drained(
         owner = Owner(0, log, store, retention_us=10**15)
         try:
             await owner.restore()
-            while owner.offset < end - 1:
+            while owner.offset < end - 1 or await owner.fill():
                 if await getattr(owner, step)(0) == 0 or disturb():
                     break
             else:

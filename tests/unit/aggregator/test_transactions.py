@@ -61,7 +61,7 @@ class World:
     async def _fold(self) -> None:
         owner = Owner(0, self.log, self.store, retention_us=10**15)
         await owner.restore()
-        while await owner.step(0):
+        while await owner.step(0) or await owner.fill():
             pass
 
 

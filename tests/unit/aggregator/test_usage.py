@@ -62,7 +62,7 @@ class World:
         )
 
         def made(metric_id: str, control_id: str, now: Any) -> Definition:
-            return Definition(shape.to_metric(metric_id, TENANT), now, control_id)
+            return Definition(shape.to_metric(metric_id, TENANT), now, control_id, shape.declared_group_keys())
 
         return self.metrics.create(TENANT, made).metric.id
 
@@ -76,7 +76,7 @@ class World:
         async def play() -> None:
             owner = Owner(0, self.log, self.store, retention_us=10**15)
             await owner.restore()
-            while await owner.step(0):
+            while await owner.step(0) or await owner.fill():
                 pass
 
         asyncio.run(play())

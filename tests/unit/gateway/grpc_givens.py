@@ -12,6 +12,8 @@ import pyarrow as pa
 from penstock.gateway.answer import IngestAnswer
 from penstock.gateway.grpc_server import GrpcServer, GrpcSettings
 from penstock.gateway.ingest import Gateway, GatewaySettings
+from penstock.gateway.watch import Unwatched
+from penstock.kernel.ports import Clock, EventLog
 from penstock.kernel.problems import Unauthorized
 from penstock.web.route import Principal, Scope
 from penstock.wire.usage_pb2 import ArrowBatch, Event, EventBatch, EventColumns, IngestReceipt
@@ -77,11 +79,22 @@ def an_arrow_batch(*transaction_ids: str, batch_id: int = 0) -> ArrowBatch:
     return ArrowBatch(batch_id=batch_id, ipc_stream=sink.getvalue().to_pybytes())
 
 
+class NotingWatch(Unwatched):
+    """Remembers how calls ended."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str]] = []
+
+    def called(self, method: str, status: str) -> None:
+        self.calls.append((method, status))
+
+
 class CountingGateway(Gateway):
     """A gateway that knows how many batches it is working on, and can be waited for."""
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, log: EventLog, clock: Clock, settings: GatewaySettings) -> None:
+        self.noted = NotingWatch()
+        super().__init__(log, clock, settings, self.noted)
         self.under_way = 0
         self._arrived = asyncio.Semaphore(0)
 

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.kernel.cell import Cell, merge
+from penstock.kernel.cell import Cell, merge, moved
 from penstock.kernel.meter import Aggregation
 from penstock.kernel.quantity import exact
+from penstock.kernel.window import BASE_WINDOW_US
 
 VALUES = st.decimals(min_value=-(10**26) + 1, max_value=10**26 - 1, places=12, allow_nan=False, allow_infinity=False)
 COUNTED = (Aggregation.COUNT, Aggregation.UNIQUE)
@@ -28,6 +29,8 @@ def cells(draw: st.DrawFn, aggregation: Aggregation, id: str) -> Cell:
         cell.value = draw(VALUES)
     if aggregation is Aggregation.LATEST:
         cell.latest_us, cell.latest_id = draw(st.integers(0, 3)), id
+    if aggregation is Aggregation.TIME_WEIGHTED_SUM:
+        cell.weighted = cell.value * draw(st.integers(0, BASE_WINDOW_US - 1))
     return cell
 
 
@@ -43,7 +46,7 @@ def meaning(aggregation: Aggregation, cell: Cell) -> Meaning:
     """What a reader may conclude: without events only the version means something."""
     if not cell.events:
         return (cell.version,)
-    return (cell.version, cell.events, cell.value, cell.latest_us, cell.latest_id)
+    return (cell.version, cell.events, cell.value, cell.latest_us, cell.latest_id, cell.weighted)
 
 
 every_aggregation = pytest.mark.parametrize("aggregation", list(Aggregation))
@@ -73,11 +76,20 @@ def test_a_cell_without_events_is_the_identity_whatever_value_it_carries(
     aggregation: Aggregation, data: st.DataObject
 ) -> None:
     a = data.draw(cells(aggregation, "a"))
-    emptied = Cell(events=0, value=data.draw(VALUES), latest_us=99, latest_id="z")
+    emptied = Cell(events=0, value=data.draw(VALUES), latest_us=99, latest_id="z", weighted=data.draw(VALUES))
     m = functools.partial(merged, aggregation)
 
     assert meaning(aggregation, m(a, emptied)) == meaning(aggregation, a)
     assert meaning(aggregation, m(emptied, a)) == meaning(aggregation, a)
+
+
+@given(data=st.data(), by_us=st.integers(0, 2**51))
+def test_levels_merge_before_or_after_they_are_moved_to_one_start(data: st.DataObject, by_us: int) -> None:
+    kind = Aggregation.TIME_WEIGHTED_SUM
+    a, b = (data.draw(cells(kind, id)) for id in "ab")
+    move = exact(moved)
+
+    assert meaning(kind, move(merged(kind, a, b), by_us)) == meaning(kind, merged(kind, move(a, by_us), move(b, by_us)))
 
 
 def test_merge_leaves_the_other_cell_alone() -> None:

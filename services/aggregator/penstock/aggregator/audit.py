@@ -16,12 +16,13 @@ import msgspec
 import numpy as np
 
 from penstock.aggregator.consume import Applied
+from penstock.aggregator.poison import chunk_of
 from penstock.kernel.cell import CONSERVATION, Cell, CellKey
 from penstock.kernel.chunk import Chunk
 from penstock.kernel.control import MetricArchived, MetricDefined, decode_control
 from penstock.kernel.event import Outcome
 from penstock.kernel.meter import Metric
-from penstock.kernel.record import Kind, LogRecord, Marker
+from penstock.kernel.record import LogRecord, Marker
 
 US_PER_HOUR = 3_600_000_000
 DROPPED = (Outcome.DUPLICATE, Outcome.CONFLICT, Outcome.LATE)
@@ -187,8 +188,9 @@ def events_by_tenant(records: Iterable[LogRecord]) -> dict[str, int]:
     """How many events log records hold."""
     found: dict[str, int] = defaultdict(int)
     for record in records:
-        if record.kind is Kind.CHUNK:
-            codes, names = Chunk.decode(record.payload).codes("tenant")
+        chunk = chunk_of(record)
+        if isinstance(chunk, Chunk):  # what cannot be read is in quarantine
+            codes, names = chunk.codes("tenant")
             for name, events in zip(names, np.bincount(codes, minlength=len(names)).tolist(), strict=True):
                 found[name] += events
     return {tenant: events for tenant, events in found.items() if events}

@@ -24,7 +24,7 @@ from penstock.aggregator.audit import (
 )
 from penstock.aggregator.cut import read_as_one_cut
 from penstock.aggregator.fill import cells_of
-from penstock.kernel.cell import CONSERVATION, Cell, CellKey
+from penstock.kernel.cell import CONSERVATION, FILLED_US, Cell, CellKey
 from penstock.kernel.ports import UsageStore
 from penstock.kernel.record import Vector
 from penstock.kernel.window import BASE_WINDOW_US, Span, from_us
@@ -70,11 +70,14 @@ class Auditor:
     ) -> Findings:
         """Audit one metric's cells of these windows. `span_us` is whole windows; None is every customer, or partition.
 
-        A partition that has not come to the metric's control record has no cells to audit yet.
+        A partition that has not come to the metric's control record, or is still being filled, has none to audit yet.
         """
+        fills = self._store.fills(partition)  # first: whatever is filled by now has all of its cells
         markers = self._store.markers()
         stored = self._store.stored_cells(tenant, metric_id, customers, span_us, partition)
-        wanted = range(self.partitions) if partition is None else (partition,)
+        named = range(self.partitions) if partition is None else (partition,)
+        wanted = [p for p in named if fills.get((p, metric_id)) == FILLED_US]
+        stored = {key: cell for key, cell in stored.items() if key.partition in wanted}
         known = {p: held[metric_id] for p in wanted if metric_id in (held := lives(self._store.control_records(p)))}
         ahead = ahead_of(stored, markers)
         settled = {key: cell for key, cell in stored.items() if key not in ahead}

@@ -15,20 +15,23 @@ from collections.abc import Sequence
 
 import msgspec
 
-from penstock.aggregator.fill import cells_of
+from penstock.aggregator.fill import Filling, bases
+from penstock.aggregator.fill_job import FillJob
 from penstock.aggregator.fold import Fold
+from penstock.aggregator.poison import Poison
+from penstock.aggregator.quarantine import Quarantine
 from penstock.ids.memory import MemoryShelf
-from penstock.kernel.cell import Cell, CellKey
+from penstock.kernel.cell import FILLED_US, Cell, CellKey
 from penstock.kernel.control import MetricArchived, MetricDefined, decode_control
 from penstock.kernel.meter import Metric
-from penstock.kernel.ports import EventLog, Flush, IdShelf, UsageStore
+from penstock.kernel.ports import EventLog, Flush, IdShelf, LogDamaged, UsageStore
 from penstock.kernel.problems import Problem, Refused
 from penstock.kernel.record import Kind, LogIdentity, LogRecord, Marker
 from penstock.kernel.window import BASE_WINDOW_US
 
-READ_BYTES_MAX = 4 * 2**20
+READ_BYTES_MAX = 8 * 2**20
 # A record holds at most some 1.5 MiB when it is unpacked; this many bound the memory of one step.
-RECORDS_PER_STEP_MAX = 128
+RECORDS_PER_STEP_MAX = 256
 FLUSH_EVERY_MS = 400
 READ_WAIT_MS = 1_000
 RETRY_DELAY_MS = 500
@@ -63,28 +66,37 @@ class _Folded(msgspec.Struct):
     records: int
     newest: LogRecord
     flush: Flush | None
-    is_control: bool = False
+    poison: Sequence[Poison] = ()
 
 
 class Owner:
     """The one writer of a partition's cells in this process. `run` never returns unless cancelled or refused."""
 
     def __init__(
-        self, partition: int, log: EventLog, store: UsageStore, retention_us: int, shelf: IdShelf | None = None
+        self,
+        partition: int,
+        log: EventLog,
+        store: UsageStore,
+        retention_us: int,
+        shelf: IdShelf | None = None,
+        quarantine: Quarantine | None = None,
     ) -> None:
         self.partition = partition
         self._log = log
         self._store = store
         self._shelf = shelf or MemoryShelf(partition)
+        self._quarantine = quarantine
         self._retention_us = retention_us
         self._fold = Fold(partition)
+        self._filler = FillJob(store, partition)
         self._applied = Applied(set(), {})
         self._marker: Marker | None = None
         self._trimmed_at_us = 0
         self._stepped_at_ns = 0
         self._is_behind = False
         self.restores = 0
-        self._stopping = False
+        self.quarantined = 0
+        self._stopping = self._released = False
         self._writing: asyncio.Task[None] | None = None
         self._folding_since_us = 0
         self._writing_since_us = 0
@@ -93,6 +105,11 @@ class Owner:
     def offset(self) -> int:
         """The last offset that is folded and flushed, -1 for none."""
         return self._marker.offset if self._marker else -1
+
+    @property
+    def reached(self) -> int:
+        """The last offset that is folded, flushed or not, -1 for none."""
+        return self._fold.offset
 
     @property
     def clock_us(self) -> int:
@@ -105,11 +122,20 @@ class Owner:
 
     async def run(self) -> None:
         """Own the partition until `stop`. A passing error is logged, and the owner starts again from its marker."""
+        filling = asyncio.create_task(self._filler.run(self._next_fill))
+        try:
+            await self._keep_folding()
+        finally:
+            self._filler.stop()
+            await filling
+
+    async def _keep_folding(self) -> None:
         while True:
             try:
                 await self.restore()
-                while await self.step_ahead(READ_WAIT_MS) or not self._stopping:
+                while not self._released and (await self.step_ahead(READ_WAIT_MS) or not self._stopping):
                     await self._gather()
+                await self._written()
                 return
             except (Problem, OSError) as exc:
                 logger.warning("partition %d starts again from its marker: %s", self.partition, exc)
@@ -126,6 +152,10 @@ class Owner:
     def stop(self) -> None:
         """Let `run` return when it has folded what the log holds."""
         self._stopping = True
+
+    def release(self) -> None:
+        """Let `run` return after the flush under way: another process owns the partition now."""
+        self._stopping = self._released = True
 
     async def restore(self) -> None:
         """Forget what is in memory; read the state as of the marker."""
@@ -152,16 +182,20 @@ class Owner:
                 raise WrongLog(f"{marker}, but the log's record there is another one")
 
     def _restored(self, marker: Marker | None) -> tuple[Fold, Applied]:
+        fills = self._store.fills(self.partition)  # first: whatever is filled by now has all of its windows
         windows = self._store.windows(self.partition)
         applied = Applied(set(), {})
         ids = self._shelf.restore(marker, self._store)
         if marker is None:
             return Fold(self.partition, ids=ids, partial=windows), applied
         metrics: dict[str, Metric] = {}
-        for payload in self._store.controls(self.partition, marker.offset):
+        filling: dict[str, Filling] = {}
+        for offset, payload in self._store.controls(self.partition, marker.offset):
             control = decode_control(payload)
             if applied.is_news(control):
                 apply_definition(metrics, control)
+                if isinstance(control, MetricDefined):
+                    filling[control.metric.id] = self._filling(control.metric, offset)
         fold = Fold(
             self.partition,
             offset=marker.offset,
@@ -169,8 +203,22 @@ class Owner:
             ids=ids,
             metrics=metrics,
             partial=windows,
+            filling={id: each for id, each in filling.items() if fills.get((self.partition, id)) != FILLED_US},
         )
         return fold, applied
+
+    def _filling(self, metric: Metric, offset: int) -> Filling:
+        return Filling(metric, offset, self.partition, self._log.identity.partitions)
+
+    async def fill(self) -> bool:
+        """Write the next batch of cells of a metric that came after its events; return whether there was one."""
+        due = self._next_fill()
+        if due is not None:
+            await asyncio.to_thread(self._filler.step, due)
+        return due is not None
+
+    def _next_fill(self) -> Filling | None:
+        return next((f for f in list(self._fold.filling.values()) if self._filler.is_due(f, self.offset)), None)
 
     async def step(self, wait_ms: int) -> int:
         """Fold and flush what the log has, up to the next control record; return how many records that were."""
@@ -187,8 +235,6 @@ class Owner:
         if folded is None:
             return 0
         self._writing = asyncio.create_task(self._write(folded))
-        if folded.is_control:
-            await self._written()  # what it filled is not in memory: the next fold may load it
         return folded.records
 
     async def _written(self) -> None:
@@ -208,25 +254,29 @@ class Owner:
         self._folding_since_us = records[0].appended_at_us
         plain = next((i for i, r in enumerate(records) if r.kind is Kind.CONTROL), len(records))
         if plain:
-            flush = await asyncio.to_thread(self._fold_records, records[:plain])
-            return _Folded(plain, records[plain - 1], flush)
-        await self._written()  # the control record's work reads the store
-        flush = await asyncio.to_thread(self._apply_control, records[0])
-        return _Folded(1, records[0], flush, is_control=True)
+            poison: list[Poison] = []
+            flush = await asyncio.to_thread(self._fold_records, records[:plain], poison)
+            return _Folded(plain, records[plain - 1], flush, poison)
+        await self._written()  # what comes after the record may read the events before it from the store
+        return _Folded(1, records[0], self._apply_control(records[0]))
 
     async def _write(self, folded: _Folded) -> None:
         self._writing_since_us, self._folding_since_us = self._folding_since_us, 0
+        await self._put_away(folded.poison)
         if folded.flush is not None:
             await asyncio.to_thread(self._store.flush, folded.flush)
             self._marker = folded.flush.marker
+            if folded.flush.controls:
+                self._filler.look()
         self._writing_since_us = 0
         await self._trim(folded.newest)
 
-    def _fold_records(self, records: Sequence[LogRecord]) -> Flush | None:
+    def _fold_records(self, records: Sequence[LogRecord], poison: list[Poison]) -> Flush | None:
         fold = self._fold
         study = fold.study(records)
-        missing = fold.missing(study)
-        fold.apply(study, self._store.load_cells(missing) if missing else {})
+        poison += study.poison
+        self._notice_filled()
+        fold.apply(study, self._loaded(fold.missing(study)))
         if all(r.kind is Kind.TICK for r in records) and self._is_marker_fresh(fold.clock_us):
             return None
         fold.forget(CELLS_MAX)
@@ -243,29 +293,49 @@ class Owner:
             tuple(study.chunks),
         )
 
+    def _notice_filled(self) -> None:
+        """Metrics whose cells as of their records are all written: from now on an absent cell of theirs is zero."""
+        fold = self._fold
+        fills = self._store.fills(self.partition) if fold.filling else {}
+        filled = [metric_id for metric_id in fold.filling if fills.get((self.partition, metric_id)) == FILLED_US]
+        for metric_id in filled:
+            del fold.filling[metric_id]
+        if filled:
+            fold.partial |= self._store.windows(self.partition)
+
+    def _loaded(self, missing: Sequence[CellKey]) -> dict[CellKey, Cell]:
+        """What there is of cells that are not in memory. Whether they are filled was asked before they are looked up.
+
+        In the other order, a fill that ends in between would leave a cell absent that is not zero.
+        """
+        loaded = self._store.load_cells(missing) if missing else {}
+        filling = self._fold.filling
+        return loaded | bases(self._store, filling, [k for k in missing if k not in loaded and k.metric in filling])
+
+    async def _put_away(self, poison: Sequence[Poison]) -> None:
+        """Keep what cannot be read, before the marker passes it."""
+        for record, reason in poison:
+            if self._quarantine is None:
+                raise LogDamaged(f"partition {record.partition}, offset {record.offset}: {reason}")
+            await self._quarantine.keep(record, reason)
+            self.quarantined += 1
+            logger.error("partition %d, offset %d is in quarantine: %s", record.partition, record.offset, reason)
+
     def _is_marker_fresh(self, clock_us: int) -> bool:
         return self._marker is not None and clock_us - self._marker.clock_us < MARKER_EVERY_US
 
     def _apply_control(self, record: LogRecord) -> Flush:
-        """Apply one control record, everything before it being flushed; its marker says that its work is done."""
+        """Apply one control record, everything before it being flushed. A metric is filled by a job of its own."""
         fold = self._fold
         control = decode_control(record.payload)
-        filled: dict[CellKey, Cell] = {}
         if self._applied.is_news(control):
             apply_definition(fold.metrics, control)
             if isinstance(control, MetricDefined):
-                filled = self._filled(control.metric, record.offset)
+                fold.filling[control.metric.id] = self._filling(control.metric, record.offset)
         fold.offset = record.offset
-        fold.clock_us = max(fold.clock_us, record.clock_us)
-        fold.partial |= {key.window_us for key in filled}
+        fold.move_clock(record.clock_us)
         marker = marker_at(record, self._log.identity, fold.clock_us)
-        return Flush((), (), ((record.offset, record.payload),), frozenset(), filled, marker)
-
-    def _filled(self, metric: Metric, offset: int) -> dict[CellKey, Cell]:
-        """The metric's cells as of `offset`, from stored events: all of them are stored, for they came before."""
-        as_of = tuple(offset if p == self.partition else -1 for p in range(self._log.identity.partitions))
-        stored = self._store.read_events(metric.tenant, None, None, as_of, self.partition)
-        return cells_of(metric, stored, version=offset)
+        return Flush((), (), ((record.offset, record.payload),), frozenset(), {}, marker)
 
     async def _trim(self, newest: LogRecord) -> None:
         """Once an hour of log time, let the log forget what is folded and older than its retention."""

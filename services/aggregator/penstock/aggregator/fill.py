@@ -5,15 +5,53 @@ The same `tally` counts here as in the fold; what is read is named by an offset:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 
+import msgspec
 import numpy as np
 
 from penstock.aggregator.tally import Batch, read_batch_properties, tally
 from penstock.kernel.cell import Cell, CellKey, merge
 from penstock.kernel.meter import Metric
+from penstock.kernel.ports import UsageStore
 from penstock.kernel.quantity import exact
+from penstock.kernel.record import US_PER_DAY
 from penstock.kernel.stored import StoredEvents
+from penstock.kernel.window import BASE_WINDOW_US, Span, from_us
+
+
+class Filling(msgspec.Struct, frozen=True):
+    """A metric whose cells begin at the control record at `offset` of a partition (of so many)."""
+
+    metric: Metric
+    offset: int
+    partition: int
+    partitions: int
+
+    def events(self, store: UsageStore, customers: tuple[str, ...] | None, span: Span) -> Iterable[StoredEvents]:
+        """What is stored of the partition as of the record."""
+        as_of = tuple(self.offset if p == self.partition else -1 for p in range(self.partitions))
+        return store.read_events(self.metric.tenant, customers, span, as_of, self.partition)
+
+
+def bases(store: UsageStore, fillings: Mapping[str, Filling], keys: Iterable[CellKey]) -> dict[CellKey, Cell]:
+    """The cells `keys` as of their metrics' control records, from stored events; one without events is left out.
+
+    Asked day by day, so that a late event does not read all that lies between it and the others.
+    """
+    wanted: dict[tuple[str, int], set[CellKey]] = defaultdict(set)
+    for key in keys:
+        wanted[key.metric, key.window_us // US_PER_DAY].add(key)
+    found: dict[CellKey, Cell] = {}
+    for (metric_id, _), some in wanted.items():
+        filling = fillings[metric_id]
+        customers = tuple(sorted({key.customer for key in some}))
+        windows = [key.window_us for key in some]
+        span = Span(from_us(min(windows)), from_us(max(windows) + BASE_WINDOW_US))
+        made = cells_of(filling.metric, filling.events(store, customers, span), version=filling.offset)
+        found.update((key, cell) for key, cell in made.items() if key in some)
+    return found
 
 
 @exact

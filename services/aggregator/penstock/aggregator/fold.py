@@ -14,6 +14,8 @@ from copy import copy
 import numpy as np
 import numpy.typing as npt
 
+from penstock.aggregator.fill import Filling
+from penstock.aggregator.poison import Poison, chunk_of
 from penstock.aggregator.tally import Batch, Contribution, Rows, read_batch_properties, tally
 from penstock.kernel.cell import CONSERVATION, Cell, CellKey, merge
 from penstock.kernel.chunk import Chunk
@@ -37,6 +39,7 @@ class Study:
         self.chunks: list[StoredChunk] = []
         self.ids: list[StoredIds] = []
         self.dropped: list[DroppedIds] = []
+        self.poison: list[Poison] = []
         self.parts: list[tuple[Contribution, npt.NDArray[np.int64]]] = []
         self.conservation: list[tuple[CellKey, int, int]] = []  # cell, record offset, events
         self.touched: set[tuple[str, str]] = set()  # tenant, customer key
@@ -51,7 +54,8 @@ class Fold:
     """The state of one partition as of `offset`: cells, ids, metrics and clock, all a function of the log's prefix.
 
     `partial` are the windows (start, in microseconds) of which the store may hold cells that are not in memory; a cell
-    of any other window that is not in memory does not exist.
+    of any other window that is not in memory does not exist. `filling` are the metrics whose cells as of their control
+    records are still being written: what the store does not hold of those is computed from stored events.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class Fold:
         ids: IdSet | None = None,
         metrics: Mapping[str, Metric] | None = None,
         partial: set[int] | None = None,
+        filling: Mapping[str, Filling] | None = None,
     ) -> None:
         self.partition = partition
         self.offset = offset
@@ -72,38 +77,46 @@ class Fold:
         self.cells: dict[CellKey, Cell] = {}
         self.dirty: set[CellKey] = set()
         self.partial = partial if partial is not None else set()
+        self.filling = dict(filling or {})
 
     @exact
     def study(self, records: Sequence[LogRecord]) -> Study:
         """Judge the events of consecutive chunk and tick records above `offset`; advances ids, clock and offset."""
         study = Study()
-        run: list[LogRecord] = []
+        run: list[tuple[LogRecord, Chunk]] = []
         clocks: list[int] = []
         for record in records:
             assert record.offset == self.offset + 1, f"offset {record.offset} after {self.offset}: not contiguous"
             assert record.kind is not Kind.CONTROL, "the shell applies control records between studies"
-            day_before = self.clock_us // US_PER_DAY
-            self.clock_us = max(self.clock_us, record.clock_us)
-            self.offset = record.offset
-            if self.clock_us // US_PER_DAY != day_before:
-                # Generations drop between two records, never at a flush: a copy is known or out of range, for ever.
+            if record.clock_us // US_PER_DAY > self.clock_us // US_PER_DAY:
                 self._study_run(study, run, clocks)
                 run, clocks = [], []
-                self.ids.drop_before(self.clock_us // US_PER_DAY - GENERATIONS_KEPT + 1)
-            if record.kind is Kind.CHUNK:
-                run.append(record)
+            self.move_clock(record.clock_us)
+            self.offset = record.offset
+            chunk = chunk_of(record)
+            if isinstance(chunk, str):
+                study.poison.append((record, chunk))
+            elif chunk is not None:
+                run.append((record, chunk))
                 clocks.append(self.clock_us)
         self._study_run(study, run, clocks)
         return study
 
-    def _study_run(self, study: Study, run: Sequence[LogRecord], clocks: Sequence[int]) -> None:
+    def move_clock(self, clock_us: int) -> None:
+        """Generations drop between two records, never at a flush: a copy is known or out of range, for ever."""
+        day_before = self.clock_us // US_PER_DAY
+        self.clock_us = max(self.clock_us, clock_us)
+        if self.clock_us // US_PER_DAY != day_before:
+            self.ids.drop_before(self.clock_us // US_PER_DAY - GENERATIONS_KEPT + 1)
+
+    def _study_run(self, study: Study, run: Sequence[tuple[LogRecord, Chunk]], clocks: Sequence[int]) -> None:
         """Judge the events of chunks that share one generation."""
         if not run:
             return
-        chunks = [Chunk.decode(record.payload) for record in run]
+        chunks = [chunk for _, chunk in run]
         sizes = [len(c) for c in chunks]
         chunk = Chunk.concat(chunks)
-        offsets = np.repeat(np.array([r.offset for r in run], np.int64), sizes)
+        offsets = np.repeat(np.array([r.offset for r, _ in run], np.int64), sizes)
         indices = np.concatenate([np.arange(n) for n in sizes]).astype(np.int64)
         clock = np.repeat(np.array(clocks, np.int64), sizes)
         outcomes = self._judge(study, chunk, offsets, indices, clock)
@@ -117,7 +130,7 @@ class Fold:
                 StoredEvents.of_chunk(chunk.take(rows), self.partition, offsets[rows], indices[rows], outcomes[rows])
             )
         day = clocks[-1] // US_PER_DAY  # a run has one day
-        for record, part, end in zip(run, chunks, np.cumsum(sizes).tolist(), strict=True):
+        for (record, part), end in zip(run, np.cumsum(sizes).tolist(), strict=True):
             if len(part) >= WHOLE_EVENTS_MIN:
                 became = outcomes[end - len(part) : end]
                 study.chunks.append(StoredChunk.of(day, record.offset, record.payload, part, became))
@@ -185,25 +198,30 @@ class Fold:
             study.conservation.append((key, int(offsets[0]) + record, int(counts[at])))
 
     def missing(self, study: Study) -> list[CellKey]:
-        """The cells that the study touches, that the store may hold, and that are not in memory."""
-        return [k for k in study.cell_keys() if k not in self.cells and k.window_us in self.partial]
+        """The cells that the study touches, that the store may hold or a fill may still bring, and not in memory."""
+        absent = [k for k in study.cell_keys() if k not in self.cells]
+        return [k for k in absent if k.window_us in self.partial or k.metric in self.filling]
 
     @exact
     def apply(self, study: Study, loaded: Mapping[CellKey, Cell]) -> None:
-        """Add the study to the cells. `loaded` has every stored cell of `missing(study)`, whatever its version."""
+        """Add the study to the cells. `loaded` has every cell of `missing(study)` that there is, at any version."""
         self.cells.update(loaded)
+        # A record comes in parts, one for each of its event types, and goes into a cell as a whole: what guards the
+        # cell is the version that it had before all of them.
+        before: dict[CellKey, int] = {}
         for contribution, offsets in study.parts:
-            self._add(contribution, offsets)
+            self._add(contribution, offsets, before)
         for key, offset, count in study.conservation:
             cell = self.cells.setdefault(key, Cell())
             if offset > cell.version:
                 merge(Aggregation.COUNT, cell, Cell(events=count, version=offset))
                 self.dirty.add(key)
 
-    def _add(self, contribution: Contribution, offsets: Rows) -> None:
+    def _add(self, contribution: Contribution, offsets: Rows, before: dict[CellKey, int]) -> None:
         event_offsets = offsets[contribution.rows]
         targets = [self.cells.setdefault(key, Cell()) for key in contribution.keys]
-        versions = np.array([t.version for t in targets], np.int64)
+        held = [before.setdefault(k, t.version) for k, t in zip(contribution.keys, targets, strict=True)]
+        versions = np.array(held, np.int64)
         keep = None
         if int(versions.max()) >= int(event_offsets.min()):
             # A cell that another owner, or a flush cut short, has already taken further than this record.
@@ -211,10 +229,10 @@ class Fold:
         newest = np.full(len(targets), -1, np.int64)
         np.maximum.at(newest, contribution.cell, event_offsets)
         aggregation = contribution.metric.aggregation
-        for key, target, gain, version in zip(
-            contribution.keys, targets, contribution.cells(keep), newest.tolist(), strict=True
+        for key, target, gain, version, old in zip(
+            contribution.keys, targets, contribution.cells(keep), newest.tolist(), held, strict=True
         ):
-            if version > target.version:
+            if version > old:
                 gain.version = version
                 merge(aggregation, target, gain)
                 self.dirty.add(key)

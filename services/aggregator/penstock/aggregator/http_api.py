@@ -43,6 +43,7 @@ class AggregatorApi:
             ("GET", "/v1/billable-metrics", Scope.READ, self.list_metrics),
             ("GET", "/v1/billable-metrics/{metric_id}", Scope.READ, self.get_metric),
             ("POST", "/v1/billable-metrics/archive", Scope.WRITE, self.archive_metric),
+            ("POST", "/v1/billable-metrics/update", Scope.WRITE, self.update_metric),
             ("GET", "/v1/usage/unmatched", Scope.READ, self.unmatched),
             ("GET", "/v1/usage/conservation", Scope.READ, self.conservation),
         ]
@@ -80,6 +81,12 @@ class AggregatorApi:
     def archive_metric(self, request: Request) -> Any:
         body = request.json(shapes.IdBody)
         return {"data": {"id": self._metrics.archive(request.tenant, body.id).metric.id}}
+
+    def update_metric(self, request: Request) -> Any:
+        """Change what a metric counts; the answer names the revision, which is filled in the background."""
+        body = request.json(shapes.MetricUpdateBody)
+        changed = self._metrics.revise(request.tenant, body.id, body.applied_to)
+        return {"data": {"id": body.id, "revision": len(changed.history) - 1}}
 
     def unmatched(self, request: Request) -> Any:
         """Customer keys that have events but belong to no customer."""

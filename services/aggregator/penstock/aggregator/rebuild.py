@@ -7,7 +7,7 @@ identity, at a version that wins.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -15,7 +15,7 @@ from penstock.aggregator.audit import ALL_TENANTS, Difference, ahead_of, compare
 from penstock.aggregator.auditor import WINDOWS_END_US, Auditor, Findings
 from penstock.aggregator.consume import Owner
 from penstock.aggregator.store.memory import MemoryUsageStore
-from penstock.kernel.cell import CONSERVATION, Cell, CellKey
+from penstock.kernel.cell import CONSERVATION, FILLED_US, Cell, CellKey
 from penstock.kernel.event import BACKDATE_DAYS_MAX
 from penstock.kernel.ports import Appended, EventLog, Flush, UsageStore
 from penstock.kernel.problems import Refused
@@ -87,9 +87,22 @@ async def from_log(store: UsageStore, log: EventLog, partition: int) -> Findings
     await owner.restore()
     while owner.offset < marker.offset and await owner.step(0):
         pass
-    live = store.stored_cells(None, None, None, None, partition)
-    rebuilt = beside.stored_cells(None, None, None, None, partition)
+    while await owner.fill():
+        pass
+    unfilled = _unfilled(store, beside, partition)
+    live = _without(unfilled, store.stored_cells(None, None, None, None, partition))
+    rebuilt = _without(unfilled, beside.stored_cells(None, None, None, None, partition))
     return Findings(len(live), compare(live, rebuilt, {partition: marker.offset}))
+
+
+def _unfilled(store: UsageStore, beside: UsageStore, partition: int) -> set[str]:
+    """The metrics that are still being filled: they have not all of their cells yet, and nobody reads them."""
+    fills = store.fills(partition)
+    return {metric_id for at, metric_id in beside.fills(partition) if fills.get((at, metric_id)) != FILLED_US}
+
+
+def _without(metrics: set[str], cells: Mapping[CellKey, Cell]) -> dict[CellKey, Cell]:
+    return {key: cell for key, cell in cells.items() if key.metric not in metrics}
 
 
 def from_events(store: UsageStore, partition: int) -> Findings:

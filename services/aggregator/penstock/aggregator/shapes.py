@@ -68,6 +68,33 @@ class MetricBody(msgspec.Struct):
         return Aggregation[text]
 
 
+class MetricUpdateBody(msgspec.Struct):
+    """POST /v1/billable-metrics/update: what is absent stays as it is. How events are aggregated cannot be changed."""
+
+    id: str
+    name: str | None = None
+    event_type_filter: EventTypeFilter | None = None
+    property_filters: list[PropertyFilter] | None = None
+    group_keys: list[list[str]] | None = None
+
+    def applied_to(self, held: Definition) -> Definition:
+        """The definition with the change. Raise `BadRequest` naming the field."""
+        metric = held.metric
+        body = MetricBody(
+            name=self.name if self.name is not None else metric.name,
+            aggregation_type=metric.aggregation.value,
+            aggregation_key=metric.aggregation_key,
+            event_type_filter=self.event_type_filter or metric.event_types,
+            property_filters=list(metric.property_filters) if self.property_filters is None else self.property_filters,
+            group_keys=[list(key) for key in held.group_keys] if self.group_keys is None else self.group_keys,
+        )
+        changed = body.to_metric(metric.id, metric.tenant)
+        lost = [name for name in metric.group_keys if name not in changed.group_keys]
+        if lost:
+            raise BadRequest(f"group_keys has lost {lost[0]}: prices may be grouped by it", field="group_keys")
+        return msgspec.structs.replace(held, metric=changed, group_keys=body.declared_group_keys())
+
+
 def metric_view(definition: Definition) -> dict[str, Any]:
     """A billable metric as the API shows it."""
     metric = definition.metric
@@ -79,6 +106,7 @@ def metric_view(definition: Definition) -> dict[str, Any]:
         "event_type_filter": _filter_view(metric.event_types),
         "property_filters": [{"name": f.name, "exists": f.exists, **_filter_view(f)} for f in metric.property_filters],
         "group_keys": definition.group_keys,
+        "revision": len(definition.history) - 1,
         "custom_fields": definition.custom_fields,
         "archived_at": definition.archived_at,
         "sql": None,

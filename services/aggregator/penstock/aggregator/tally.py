@@ -19,6 +19,7 @@ from penstock.kernel.meter import Aggregation, Metric, PropertyFilter
 from penstock.kernel.window import BASE_WINDOW_US
 
 Rows = npt.NDArray[np.int64]
+DENSE_PER_ROW_MAX = 8
 NUMERIC = (Aggregation.SUM, Aggregation.MAX, Aggregation.MIN, Aggregation.LATEST, Aggregation.TIME_WEIGHTED_SUM)
 _SUMMED = (Aggregation.SUM, Aggregation.TIME_WEIGHTED_SUM)
 
@@ -138,7 +139,8 @@ class Contribution:
             return [Cell(events=n) for n in counts]
         if self.metric.aggregation is Aggregation.LATEST:
             return self._latest(kept, cell, counts)
-        order = np.argsort(cell, kind="stable")
+        # numpy sorts sixteen bits by radix, five times as fast
+        order = np.argsort(cell.astype(np.uint16) if len(self.keys) < 2**16 else cell, kind="stable")
         present, starts = np.unique(cell[order], return_index=True)
         out = [Cell(events=n) for n in counts]
         if len(present):
@@ -212,7 +214,13 @@ def _distinct(columns: Sequence[tuple[npt.NDArray[Any], int]]) -> tuple[Rows, np
             size = len(key)
         key = key * cardinality + codes
         size *= cardinality
-    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+    if size > DENSE_PER_ROW_MAX * len(key):
+        _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+        return first, inverse
+    places = np.cumsum(np.bincount(key, minlength=size) > 0) - 1  # few combinations: a table of all costs no sort
+    inverse = places[key]
+    first = np.empty(int(places[-1]) + 1, np.int64)
+    first[inverse[::-1]] = np.arange(len(key))[::-1]  # of rows with one combination the first is written last
     return first, inverse
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from penstock.aggregator.metrics import Definition, Lifetime, Metrics
+from penstock.aggregator.first_copies import FirstCopies, Lifetime
+from penstock.aggregator.metrics import Definition, Metrics
 from penstock.aggregator.verdict import Reason, refusal, unreadable
 from penstock.kernel.event import Outcome
 from penstock.kernel.identity import identify, partition_of
@@ -51,6 +52,7 @@ class Transactions:
         self._store = store
         self._metrics = metrics
         self._log = log
+        self._first_copies = FirstCopies(store, log.partitions)
 
     def find(self, tenant: str, transaction_ids: Sequence[str]) -> list[Fate]:
         """The fates of those ids that the fold has seen, in the order asked."""
@@ -60,7 +62,8 @@ class Transactions:
         identities = identify(self._log.hash_key, tenant, wanted)
         owners = partition_of(identities, self._log.partitions)
         traces: dict[bytes, Trace] = {}
-        for partition, marker in self._store.markers().items():
+        markers = self._store.markers()
+        for partition, marker in markers.items():
             of_partition = identities[owners == partition]
             traces |= {t.identity: t for t in self._store.traces(partition, of_partition, marker.offset)}
         found = [
@@ -69,7 +72,9 @@ class Transactions:
             if key in traces
         ]
         events = _events(self._store, tenant, [trace.kept[-1] for _, trace in found if trace.kept])
-        lifetimes = self._metrics.lifetimes(tenant)
+        as_of = tuple(markers[p].offset if p in markers else -1 for p in range(self._log.partitions))
+        definitions = [definition for _, definition in self._metrics.list(tenant)]
+        lifetimes = [life for each in definitions for life in self._first_copies.lifetimes(each, as_of)]
         return [_fate(id, trace, events, lifetimes) for id, trace in found]
 
 
@@ -97,7 +102,7 @@ def _fate(
     if row["outcome"] == Outcome.QUARANTINED:
         folded = [each.definition.metric for each in looking if each.is_folded_at(place.partition, place.offset)]
         return Fate(transaction_id, trace, place, row, (), (_why_quarantined(folded, row["properties"]),))
-    looking = [each for each in looking if not each.is_over_at(place.partition, place.offset)]
+    looking = [each for each in looking if each.is_newest and not each.is_over_at(place.partition, place.offset)]
     refusals = [(each.definition, refusal(each.definition.metric, event)) for each in looking]
     counted = tuple(definition for definition, reason in refusals if reason is None)
     reasons = tuple(reason for _, reason in refusals if reason is not None)

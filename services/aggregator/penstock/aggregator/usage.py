@@ -13,10 +13,11 @@ from datetime import datetime
 import msgspec
 
 from penstock.aggregator.fill import cells_of
-from penstock.aggregator.metrics import Metrics
+from penstock.aggregator.first_copies import FirstCopies
+from penstock.aggregator.metrics import Definition, Metrics
 from penstock.aggregator.usage_cache import Asked, UsageCache
 from penstock.aggregator.usage_rows import greatest, over_all, question_of, ragged_parts, rows_of, whether_changed
-from penstock.kernel.cell import Cell, CellAnswer, CellKey, CellQuestion, KeptGroup
+from penstock.kernel.cell import FILLED_US, Cell, CellAnswer, CellKey, CellQuestion, KeptGroup
 from penstock.kernel.meter import Metric
 from penstock.kernel.ports import UsageStore
 from penstock.kernel.problems import NotFound, StoreUnavailable
@@ -30,8 +31,8 @@ RETRY_DELAY_MS = 10
 FILL_WAIT_MS = 10_000
 
 
-class _AheadOfMarker(Exception):
-    """A cell was read that its partition's marker has not reached: the read is no cut."""
+class _ReadAgain(Exception):
+    """The read is no cut: a cell is ahead of its partition's marker, or the revision was replaced meanwhile."""
 
 
 class _Cut(msgspec.Struct, frozen=True):
@@ -48,8 +49,9 @@ class UsageService:
         self._store = store
         self._metrics = metrics
         self._partitions = partitions
+        self._first_copies = FirstCopies(store, partitions)
         self._cache = cache or UsageCache(0)
-        self._filled: set[tuple[str, str]] = set()  # tenant, metric
+        self._filled: set[str] = set()  # revisions
 
     def metric(self, tenant: str, metric_id: str) -> Metric | None:
         found = self._metrics.find(tenant, metric_id)
@@ -69,38 +71,56 @@ class UsageService:
         return min((m.clock_us for m in markers.values()), default=0) if len(markers) == self._partitions else 0
 
     def usage(self, *queries: UsageQuery) -> tuple[Usage, ...]:
-        asked = [(self._prepared(query), query) for query in queries]
         for _ in range(CONSISTENT_TRIES_MAX):
+            revisions: dict[str, Metric] = {}  # one of each metric, although a later one may be filled just now
+            asked = [(self._prepared(query, revisions), query) for query in queries]
             markers = self._store.markers()
             cut = _Cut(self._vector(markers), self._clock_us(markers))
             try:
                 return tuple(self._ranked(metric, query, cut) for metric, query in asked)
-            except _AheadOfMarker:
+            except _ReadAgain:
                 time.sleep(RETRY_DELAY_MS / 1000)
         raise StoreUnavailable("the usage store is flushing without a pause", retry_after_s=1)
 
-    def _prepared(self, query: UsageQuery) -> Metric:
-        metric = self.metric(query.tenant, query.metric_id)
-        if metric is None:
+    def _prepared(self, query: UsageQuery, revisions: dict[str, Metric]) -> Metric:
+        """The revision that answers the query: the newest that is filled in every partition, once it has the keys."""
+        definition = self._metrics.find(query.tenant, query.metric_id)
+        if definition is None:
             raise NotFound(f"no billable metric {query.metric_id}")
-        self._await_filled(query.tenant, query.metric_id)
-        return metric
-
-    def _await_filled(self, tenant: str, metric_id: str) -> None:
-        """Wait until every partition has passed the metric's control record: until then it has no figures.
-
-        Markers only advance, so it is looked at once.
-        """
-        if (tenant, metric_id) in self._filled:
-            return
+        names = {*query.group_by, *(name for name, _ in (*query.filters, *query.excluded))}
+        # A key that the newest revision has not either is refused by name, without waiting for it.
+        needed = names & set(definition.metric.group_keys)
         deadline = time.monotonic() + FILL_WAIT_MS / 1000
-        while (since := self._metrics.in_force_at(tenant, metric_id)) is None or not all(
-            have >= wanted for have, wanted in zip(self.vector(), since, strict=True)
-        ):
+        while True:
+            found = revisions.get(query.metric_id) or self._newest_filled(definition)
+            if found is not None and needed <= set(found.group_keys):
+                return revisions.setdefault(query.metric_id, found)
             if time.monotonic() > deadline:
                 raise StoreUnavailable("the metric is still being filled from stored events", retry_after_s=5)
+            revisions.pop(query.metric_id, None)
             time.sleep(RETRY_DELAY_MS / 1000)
-        self._filled.add((tenant, metric_id))
+
+    def _newest_filled(self, definition: Definition) -> Metric | None:
+        return next((r.metric for r in reversed(definition.history) if self._is_filled(r.metric.id)), None)
+
+    def _is_filled(self, revision_id: str) -> bool:
+        """Whether every partition has all cells of the revision; then its marker is past the control record too.
+
+        What is filled stays so: it is looked at once.
+        """
+        if revision_id not in self._filled:
+            fills = self._store.fills(None)
+            if not all(fills.get((partition, revision_id)) == FILLED_US for partition in range(self._partitions)):
+                return False
+            self._filled.add(revision_id)
+        return True
+
+    def retire_replaced(self) -> None:
+        """Let the fold give up the revisions of metrics of which every reader has a later one."""
+        for tenant, definition in self._metrics.revised():
+            newest = self._newest_filled(definition)
+            if newest is not None and newest.id != definition.history[0].metric.id:
+                self._metrics.retire(tenant, definition.metric.id, newest.id)
 
     def _ranked(self, metric: Metric, query: UsageQuery, cut: _Cut) -> Usage:
         """The answer; where only the greatest groups are wanted, which they are is read first, of the same cut."""
@@ -110,7 +130,7 @@ class UsageService:
         return self._remembered(metric, query, kept, cut) if kept else Usage((), cut.vector)
 
     def _remembered(self, metric: Metric, query: UsageQuery, kept: tuple[KeptGroup, ...] | None, cut: _Cut) -> Usage:
-        over = self._metrics.over_at(query.tenant, metric.id)
+        over = self._over(query, metric, cut.vector)
         question = question_of(metric, query, kept)
         key = Asked(query, metric, kept, over)
         held = self._cache.newest(key, cut.vector)
@@ -124,6 +144,20 @@ class UsageService:
         self._cache.on_lookup(held is not None)
         self._cache.put(key, answer)
         return answer
+
+    def _over(self, query: UsageQuery, metric: Metric, vector: Vector) -> Vector | None:
+        """Up to where the fold took events into the revision, or None while nothing has ended it.
+
+        One that was replaced meanwhile has not all events any more: what replaced it is filled, and is read instead.
+        """
+        definition = self._metrics.find(query.tenant, query.metric_id)
+        assert definition is not None, "definitions are never deleted"
+        [revision] = [each for each in definition.history if each.metric.id == metric.id]
+        if revision.over_control_id is None:
+            return None
+        if definition.archived_at is None:
+            raise _ReadAgain
+        return self._first_copies.offsets(revision.over_control_id, vector)
 
     def _still_holds(self, held: Usage, question: CellQuestion, query: UsageQuery, cut: _Cut) -> bool:
         """Whether an older answer is the answer as of `cut` too: no cell that it rests on was written since.
@@ -141,7 +175,7 @@ class UsageService:
     def _read(self, metric: Metric, query: UsageQuery, question: CellQuestion, vector: Vector, taken: Vector) -> Usage:
         answer = self._store.read_cells(question) if question.starts else CellAnswer((), {})
         if any(version > vector[partition] for partition, version in answer.versions.items()):
-            raise _AheadOfMarker
+            raise _ReadAgain
         parts = self._ragged_cells(metric, query, taken)
         return Usage(rows_of(metric, query, question, answer.rows, parts), vector)
 

@@ -31,7 +31,7 @@ def question_of(metric: Metric, query: UsageQuery, kept: tuple[KeptGroup, ...] |
     for field, names in named.items():
         for name in names:
             if name not in places:
-                raise NotFound(f"metric {metric.id} has no group key {name}", field=field)
+                raise NotFound(f"metric {query.metric_id} has no group key {name}", field=field)
     whole = [w for w in map(_whole, query.spans) if w[0] < w[1]]
     edges = sorted({edge for w in whole for edge in w})  # the end of a span starts a gap
     if metric.aggregation is Aggregation.TIME_WEIGHTED_SUM:
@@ -167,9 +167,9 @@ def _levelled(
                 levels.setdefault(_group_of(question, key), Levels()).put_before(edge_us, cell)
     figures: dict[_Place, tuple[Decimal | None, int]] = {}
     for (groups, customer), level in levels.items():
-        for index, figure in enumerate(level.over(query.spans)):
-            if figure != (0, 0):
-                figures[index, groups, customer, None] = figure
+        for index, (area, events) in enumerate(level.over(query.spans)):
+            if area or events:
+                figures[index, groups, customer, None] = (area, events)
     return _in_order(query, question, figures)
 
 

@@ -58,16 +58,16 @@ class UsageApi:
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     async def ingest(self, message: bytes, context: Context) -> usage_pb2.IngestReceipt:
-        async with self._call(context) as tenant:
+        async with self._call("Ingest", context) as tenant:
             return await self._take_batch(tenant, message)
 
     async def ingest_arrow(self, message: bytes, context: Context) -> usage_pb2.IngestReceipt:
-        async with self._call(context) as tenant:
+        async with self._call("IngestArrow", context) as tenant:
             return await self._take_arrow(tenant, message)
 
     async def ingest_stream(self, _messages: AsyncIterator[bytes], context: Context) -> None:
         """A bounded number of batches at a time; receipts in their order."""
-        async with self._call(context):
+        async with self._call("IngestStream", context):
             room = asyncio.Semaphore(self._batches_in_flight_max)
             batches: asyncio.Queue[asyncio.Task[usage_pb2.IngestReceipt] | None] = asyncio.Queue()
             reader = asyncio.create_task(self._read(context, room, batches))
@@ -115,21 +115,27 @@ class UsageApi:
             logger.warning("%d gRPC calls were cut off: their clients did not read their receipts", self._calls)
 
     @asynccontextmanager
-    async def _call(self, context: Context) -> AsyncIterator[str]:
+    async def _call(self, method: str, context: Context) -> AsyncIterator[str]:
         """The tenant of the caller. What is raised inside becomes the status of the call."""
         self._calls += 1
+        status = grpc.StatusCode.CANCELLED
         self._idle.clear()
         try:
             if self._draining:
                 raise _shutting_down()
             yield self._tenant(context)
+            status = grpc.StatusCode.OK
         except Problem as exc:
-            await context.abort(status_of(exc), detail_of(exc), trailers_of(exc))
+            status = status_of(exc)
+            logger.info("gRPC %s is refused: %s", method, status.name)
+            await context.abort(status, detail_of(exc), trailers_of(exc))
         except Exception:
             logger.exception("a gRPC call failed")
             problem = Problem("an internal error; the server's log has its cause")
-            await context.abort(status_of(problem), detail_of(problem), trailers_of(problem))
+            status = status_of(problem)
+            await context.abort(status, detail_of(problem), trailers_of(problem))
         finally:
+            self._gateway.watch.called(method, status.name)
             self._calls -= 1
             if not self._calls:
                 self._idle.set()

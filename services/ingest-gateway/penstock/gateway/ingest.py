@@ -52,7 +52,7 @@ class Gateway:
         room: Room = room_always,
     ) -> None:
         self.settings = settings
-        self._log, self._clock, self._watch = log, clock, watch
+        self._log, self._clock, self.watch = log, clock, watch
         self.memory = RecentVerdicts()
         self._window = Window(settings.window_ids_max, settings.window_days)
         self.budget = Budget(settings.coalescer.queue_bytes_max)
@@ -103,7 +103,7 @@ class Gateway:
             self._rates.spend(tenant, len(request.events) + len(request.refusals), body_bytes, self._now_us())
         started_s = time.perf_counter()
         answer = await self._coalescer.submit(tenant, request, body_bytes)
-        self._watch.answered(tenant, answer, body_bytes, time.perf_counter() - started_s)
+        self.watch.answered(tenant, answer, body_bytes, time.perf_counter() - started_s)
         if answer.events:
             self.memory.note(tenant, answer.events, self._clock.now())
         return answer

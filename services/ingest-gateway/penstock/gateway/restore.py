@@ -41,7 +41,8 @@ async def _newest(log: EventLog, partition: int, ids_max: int, since_day: int) -
     while end > first and count < ids_max:
         start = max(first, end - STEP_RECORDS)
         records = await _between(log, partition, start, end)
-        steps.append([_ids_of(r) for r in records if r.kind is Kind.CHUNK])
+        found = [_ids_of(r) for r in records if r.kind is Kind.CHUNK]
+        steps.append([ids for ids in found if ids is not None])
         count += sum(len(ids) for _, ids, _ in steps[-1])
         end = start if _day(records[0]) >= since_day else first
     return list(itertools.chain(*reversed(steps)))
@@ -58,7 +59,10 @@ def _day(record: LogRecord) -> int:
     return record.stamped_at_us // US_PER_DAY
 
 
-def _ids_of(record: LogRecord) -> DayOfIds:
-    chunk = Chunk.decode(record.payload)
+def _ids_of(record: LogRecord) -> DayOfIds | None:
+    try:
+        chunk = Chunk.decode(record.payload)
+    except ValueError:
+        return None  # the fold puts it into quarantine
     # Copies: a view would keep the whole record in memory.
     return _day(record), chunk.identities.copy(), chunk.body_hashes.copy()

@@ -20,6 +20,10 @@ class Watch(Protocol):
         """A batch of `requests` became chunks with `events` accepted events, all durable."""
         ...
 
+    def called(self, method: str, status: str) -> None:
+        """A gRPC call ended with this status; what its batches became was told by `answered`."""
+        ...
+
 
 class Unwatched:
     """Nobody watches."""
@@ -28,6 +32,9 @@ class Unwatched:
         """Tells nobody."""
 
     def appended(self, requests: int, events: int, chunk_bytes: Sequence[int]) -> None:
+        """Tells nobody."""
+
+    def called(self, method: str, status: str) -> None:
         """Tells nobody."""
 
 

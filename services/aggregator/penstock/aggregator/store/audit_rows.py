@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from penstock.aggregator.store.chunk_rows import list_sql
+from penstock.aggregator.store.trace_rows import KEPT
 from penstock.kernel.cell import CONSERVATION
 from penstock.kernel.event import KEPT_OUTCOMES, Outcome
 from penstock.kernel.stored import StoredEvents
@@ -60,7 +61,7 @@ def kept_sql(partition: int, edges: Sequence[int]) -> Question:
 
 
 def dropped_sql(partition: int, edges: Sequence[int]) -> Question:
-    return _counted("dropped", "NULL, outcome, count()", partition, edges)
+    return _counted(f"(SELECT * FROM ids WHERE outcome != {KEPT})", "NULL, outcome, count()", partition, edges)
 
 
 def whole_sql(partition: int, edges: Sequence[int]) -> Question:

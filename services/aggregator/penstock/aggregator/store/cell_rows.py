@@ -174,7 +174,7 @@ def answer(question: CellQuestion, rows: Sequence[Any]) -> CellAnswer:
     out: list[CellRow] = []
     versions: dict[int, int] = {}
     told_apart = question.by_customer
-    for stretch, groups, customer, member, events, value, latest, weighted, seen in rows:
+    for stretch, groups, customer, member, events, value, (latest_us, latest_id), weighted, seen in rows:
         for partition, version in seen.items():
             versions[partition] = max(version, versions.get(partition, -1))
         if not events:
@@ -185,7 +185,7 @@ def answer(question: CellQuestion, rows: Sequence[Any]) -> CellAnswer:
                 tuple(from_text(g) for g in groups),
                 customer if told_apart and (customer or question.kept is None) else None,
                 from_text(member) if question.members else None,
-                Cell(events, value, *latest, weighted=weighted),
+                Cell(events, value, latest_us, latest_id, -1, weighted),
             )
         )
     return CellAnswer(tuple(out), versions)

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from penstock.kernel.record import Vector
 from penstock.kernel.stored import LogPlace
-from penstock.kernel.stored_chunk import StoredChunk
+from penstock.kernel.stored_chunk import StoredChunk, customer_hashes
 from penstock.kernel.window import BASE_WINDOW_US, Span, to_us
 
 # Copies of a row, which a repeated flush leaves until a merge, are equal: no FINAL, which would read every payload.
@@ -25,7 +25,7 @@ _SCHEMA = pa.schema(
         ("offset", pa.uint64()),
         ("events", pa.uint32()),
         ("tenants", pa.list_(pa.string())),
-        ("customers", pa.list_(pa.string())),
+        ("customers", pa.list_(pa.uint16())),
         ("windows", pa.list_(pa.uint32())),
         ("outcomes", pa.binary()),
         ("payload", pa.binary()),
@@ -61,8 +61,8 @@ def condition(
         where.append("partition = {partition:UInt16}")
         asked["partition"] = partition
     if customers is not None:
-        where.append("(empty(customers) OR hasAny(customers, {customers:Array(String)}))")
-        asked["customers"] = list(customers)
+        where.append("hasAny(customers, {customers:Array(UInt16)})")
+        asked["customers"] = customer_hashes(customers)
     if span is not None:
         first, last = to_us(span.start) // BASE_WINDOW_US, -(-to_us(span.end) // BASE_WINDOW_US)
         where.append(f"arrayExists(w -> w >= {first} AND w < {last}, windows)")

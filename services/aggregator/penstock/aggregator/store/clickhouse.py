@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 
-from penstock.aggregator.store import audit_rows, cell_rows, chunk_rows, trace_rows
+from penstock.aggregator.store import audit_rows, cell_rows, chunk_rows, fill_rows, trace_rows
 from penstock.kernel.cell import Cell, CellAnswer, CellKey, CellQuestion
 from penstock.kernel.event import Outcome
 from penstock.kernel.identity import BodyHashes, Identities
@@ -28,6 +28,7 @@ from penstock.kernel.problems import StoreUnavailable
 from penstock.kernel.record import Marker, Vector
 from penstock.kernel.stored import SCHEMA as EVENT_SCHEMA
 from penstock.kernel.stored import LogPlace, StoredEvents, Trace
+from penstock.kernel.stored_chunk import StoredChunk
 from penstock.kernel.window import Span
 
 INSERT = {"async_insert": 0}
@@ -35,6 +36,7 @@ INSERT = {"async_insert": 0}
 READ = {"final": 1, "optimize_move_to_prewhere": 0, "optimize_move_to_prewhere_if_final": 0}
 READERS_MAX = 4
 EVENTS_PER_BATCH = 100_000
+TOUCHED_MAX = 1_000_000
 # Of "Code: 241. DB::Exception: ... (MEMORY_LIMIT_EXCEEDED)".
 _CODES = re.compile(r"Code: \d+|\([A-Z_]{6,}\)")
 _EVENT_COLUMNS = ", ".join(f"`{name}`" for name in EVENT_SCHEMA.names)
@@ -51,6 +53,7 @@ class ClickHouseUsageStore:
         self._step = step
         self._readers: queue.LifoQueue[Any] = queue.LifoQueue()
         self._opened = 0
+        self._touched: frozenset[tuple[str, str]] = frozenset()  # whose rows are written
         self._opening = threading.Lock()
         schema = re.sub(r"--[^\n]*", "", (Path(__file__).parent / "schema.sql").read_text())
         with _translated():
@@ -84,24 +87,26 @@ class ClickHouseUsageStore:
                 self._writer.insert_arrow("events", StoredEvents.concat(flush.events).table, settings=INSERT)
             if flush.chunks:
                 self._writer.insert_arrow("chunks", chunk_rows.chunk_table(partition, flush.chunks), settings=INSERT)
-            if flush.ids:
-                self._writer.insert_arrow("ids", trace_rows.id_table(partition, flush.ids), settings=INSERT)
-            if flush.dropped:
-                rows = trace_rows.dropped_table(partition, flush.dropped)
-                self._writer.insert_arrow("dropped", rows, settings=INSERT)
+            if flush.ids or flush.dropped:
+                rows = trace_rows.id_table(partition, flush.ids, flush.dropped)
+                self._writer.insert_arrow("ids", rows, settings=INSERT)
             if flush.controls:
                 rows = [[partition, offset, payload] for offset, payload in flush.controls]
                 self._writer.insert("controls", rows, ["partition", "offset", "payload"], settings=INSERT)
-            if flush.touched:
-                offset = flush.marker.offset
-                rows = [[tenant, customer, partition, offset] for tenant, customer in flush.touched]
-                names = ["tenant", "customer", "partition", "offset"]
-                self._writer.insert("touched", rows, names, settings=INSERT)
+            self._insert_touched(flush)
             self._reached("after_events")
             self._insert_cells(list(flush.cells.items()))
             self._reached("after_cells")
             self._insert_marker(flush.marker)
             self._reached("after_marker")
+
+    def _insert_touched(self, flush: Flush) -> None:
+        """A customer is told once in the life of this store: an insert of a few rows costs as much as one of many."""
+        new = flush.touched - self._touched
+        if new:
+            rows = [[tenant, customer, flush.marker.partition] for tenant, customer in new]
+            self._writer.insert("touched", rows, ["tenant", "customer", "partition"], settings=INSERT)
+            self._touched = new if len(self._touched) > TOUCHED_MAX else self._touched | new
 
     def _insert_cells(self, cells: list[tuple[CellKey, Cell]]) -> None:
         half = len(cells) // 2 if self._step else 0  # in two parts only where a test wants to die between them
@@ -137,16 +142,12 @@ class ClickHouseUsageStore:
             "AND (day > {since:UInt16} OR day = {since:UInt16} AND offset > {above:Int64})"
         )
         for (day,) in self._rows(f"SELECT DISTINCT day FROM ids {where} ORDER BY day", asked):
-            sql = f"SELECT identity, body FROM ids {where} AND day = {{day:UInt16}}"
+            sql = f"SELECT identity, body FROM ids {where} AND day = {{day:UInt16}} AND outcome = {trace_rows.KEPT}"
             table = self._arrow(sql, {**asked, "day": day})
             yield day, _identities(table.column("identity")), np.asarray(table.column("body"))
 
-    def controls(self, partition: int, through: int) -> list[bytes]:
-        sql = (
-            "SELECT hex(payload) FROM controls WHERE partition = {partition:UInt16} AND offset <= {through:Int64} "
-            "ORDER BY offset"
-        )
-        return [bytes.fromhex(row[0]) for row in self._rows(sql, {"partition": partition, "through": through})]
+    def controls(self, partition: int, through: int) -> list[tuple[int, bytes]]:
+        return [(offset, payload) for offset, payload in self.control_records(partition) if offset <= through]
 
     def load_cells(self, keys: Sequence[CellKey]) -> dict[CellKey, Cell]:
         wanted = set(keys)
@@ -196,13 +197,13 @@ class ClickHouseUsageStore:
         where, asked = chunk_rows.condition(tenant, customers, span, as_of, partition)
         listed = self._rows(chunk_rows.list_sql(where), asked, chunk_rows.READ_CHUNKS)
         for places in chunk_rows.batches(listed, EVENTS_PER_BATCH):
-            found = [events.of(tenant, customers, span) for events in self._fetched(places)]
+            found = [chunk.events_of(p, tenant, customers, span) for p, chunk in self._fetched(places)]
             if any(map(len, found)):
-                yield StoredEvents.concat(found)
+                yield StoredEvents.concat([events for events in found if len(events)])
 
-    def _fetched(self, places: Sequence[chunk_rows.Place]) -> Iterator[StoredEvents]:
-        table = self._arrow(chunk_rows.fetch_sql(places), {}, chunk_rows.READ_CHUNKS)
-        return (chunk.events(partition) for partition, chunk in chunk_rows.fetched(table))
+    def _fetched(self, places: Sequence[chunk_rows.Place]) -> Iterator[tuple[int, StoredChunk]]:
+        """Whole records, each with its partition."""
+        return chunk_rows.fetched(self._arrow(chunk_rows.fetch_sql(places), {}, chunk_rows.READ_CHUNKS))
 
     def _stretches(self, condition: str, asked: dict[str, Any]) -> list[tuple[int, int]]:
         """Stretches, in seconds since the epoch, of some `EVENTS_PER_BATCH` rows: minutes, or seconds of a full one."""
@@ -244,7 +245,22 @@ class ClickHouseUsageStore:
                   WHERE tenant = {{tenant:String}} AND ({trace_rows.events_condition(places)})
                   LIMIT 1 BY partition, offset, place"""
         rows = StoredEvents(_as_event_table(self._arrow(sql, {"tenant": tenant}, trace_rows.LOOK_UP)))
-        return StoredEvents.concat([rows, *(e.at(tenant, places) for e in self._fetched(chunk_rows.places_of(places)))])
+        whole = (chunk.events(partition) for partition, chunk in self._fetched(chunk_rows.places_of(places)))
+        return StoredEvents.concat([rows, *(events.at(tenant, places) for events in whole)])
+
+    def event_hours(self, tenant: str, partition: int, through: int) -> list[tuple[int, int]]:
+        asked = (tenant, partition, through)
+        rows = self._rows(*fill_rows.row_hours_sql(*asked))
+        return fill_rows.hours(rows + self._rows(*fill_rows.chunk_hours_sql(*asked), chunk_rows.READ_CHUNKS))
+
+    def fills(self, partition: int | None) -> dict[tuple[int, str], int]:
+        return {(of, metric): through for of, metric, through in self._rows(*fill_rows.fills_sql(partition))}
+
+    def write_fill(self, partition: int, metric: str, cells: Mapping[CellKey, Cell], through_us: int) -> None:
+        with _translated(), self._reader() as client:  # not the owner's own: a flush may be under way
+            if cells:
+                client.insert_arrow("cells", cell_rows.to_arrow(list(cells.items())), settings=INSERT)
+            client.insert("fills", [[partition, metric, through_us]], fill_rows.FILL_COLUMNS, settings=INSERT)
 
     def customer_keys(self, tenant: str, after: str, limit: int) -> list[str]:
         sql = (
@@ -277,7 +293,7 @@ class ClickHouseUsageStore:
         rows += self._rows(*audit_rows.whole_sql(partition, edges), chunk_rows.READ_CHUNKS)
         mixed = self._rows(*audit_rows.mixed_sql(partition, edges), chunk_rows.READ_CHUNKS)
         for places in chunk_rows.batches(mixed, EVENTS_PER_BATCH):
-            for events in self._fetched(places):
+            for events in (chunk.events(of) for of, chunk in self._fetched(places)):
                 rows += audit_rows.outcomes_of(events, edges)
         return audit_rows.summed(rows)
 
@@ -293,9 +309,11 @@ class ClickHouseUsageStore:
             return list(client.query(sql, parameters=asked, settings=settings).result_rows)
 
     def _arrow(self, sql: str, asked: dict[str, Any], settings: Mapping[str, int] = READ) -> pa.Table:
+        # In the text: the driver would set, read back and reset each of them around an Arrow query, for 8 ms.
         settings = {**settings, "output_format_arrow_string_as_string": 0}
+        clause = ", ".join(f"{name} = {value}" for name, value in settings.items())
         with _translated(), self._reader() as client:
-            return client.query_arrow(sql, parameters=asked, settings=settings)
+            return client.query_arrow(f"{sql} SETTINGS {clause}", parameters=asked)
 
     @contextlib.contextmanager
     def _reader(self) -> Iterator[Any]:

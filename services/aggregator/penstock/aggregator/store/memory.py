@@ -5,7 +5,8 @@ from __future__ import annotations
 import bisect
 import copy
 import threading
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +22,8 @@ from penstock.kernel.record import Marker, Vector
 from penstock.kernel.stored import Dropped, DroppedIds, LogPlace, StoredEvents, StoredIds, Trace
 from penstock.kernel.window import Span
 
+US_PER_HOUR = 3_600_000_000
+
 
 class MemoryUsageStore:
     """Dicts and lists behind a lock."""
@@ -33,6 +36,7 @@ class MemoryUsageStore:
         self._dropped: dict[LogPlace, tuple[bytes, Outcome]] = {}
         self._controls: dict[tuple[int, int], bytes] = {}
         self._markers: dict[int, Marker] = {}
+        self._fills: dict[tuple[int, str], int] = {}
         self._keys: set[tuple[str, str]] = set()
 
     def flush(self, flush: Flush) -> None:
@@ -53,13 +57,31 @@ class MemoryUsageStore:
             for offset, payload in flush.controls:
                 self._controls[partition, offset] = payload
             self._keys |= flush.touched
-            for key, cell in flush.cells.items():
-                held = self._cells.get(key)
-                if held is None or cell.version >= held.version:  # as the engine does: of equal versions the last
-                    self._cells[key] = copy.copy(cell)
+            self._put(flush.cells)
             marker = self._markers.get(partition)
             if marker is None or flush.marker.offset > marker.offset:
                 self._markers[partition] = flush.marker
+
+    def _put(self, cells: Mapping[CellKey, Cell]) -> None:
+        for key, cell in cells.items():
+            held = self._cells.get(key)
+            if held is None or cell.version >= held.version:  # as the engine does: of equal versions the last
+                self._cells[key] = copy.copy(cell)
+
+    def event_hours(self, tenant: str, partition: int, through: int) -> list[tuple[int, int]]:
+        with self._lock:
+            parts = [rows for (p, offset), rows in self._events.items() if p == partition and offset <= through]
+        hours = [hour for rows in parts for hour in (rows.of(tenant, None, None).times_us // US_PER_HOUR).tolist()]
+        return [(hour * US_PER_HOUR, events) for hour, events in sorted(Counter(hours).items())]
+
+    def fills(self, partition: int | None) -> dict[tuple[int, str], int]:
+        with self._lock:
+            return {key: through_us for key, through_us in self._fills.items() if partition in (None, key[0])}
+
+    def write_fill(self, partition: int, metric: str, cells: Mapping[CellKey, Cell], through_us: int) -> None:
+        with self._lock:
+            self._put(cells)
+            self._fills[partition, metric] = max(through_us, self._fills.get((partition, metric), 0))
 
     def marker(self, partition: int) -> Marker | None:
         return self._markers.get(partition)
@@ -78,9 +100,9 @@ class MemoryUsageStore:
             of_day = [i for i in parts if i.day == day]
             yield day, np.concatenate([i.identities for i in of_day]), np.concatenate([i.bodies for i in of_day])
 
-    def controls(self, partition: int, through: int) -> list[bytes]:
+    def controls(self, partition: int, through: int) -> list[tuple[int, bytes]]:
         with self._lock:
-            return [c for (p, o), c in sorted(self._controls.items()) if p == partition and o <= through]
+            return [(o, c) for (p, o), c in sorted(self._controls.items()) if p == partition and o <= through]
 
     def load_cells(self, keys: Sequence[CellKey]) -> dict[CellKey, Cell]:
         with self._lock:

@@ -45,7 +45,7 @@ CREATE TABLE IF NOT EXISTS chunks (
     offset UInt64,
     events UInt32,
     tenants Array(LowCardinality(String)),
-    customers Array(LowCardinality(String)),   -- empty: any
+    customers Array(UInt16),    -- sixteen bits of the hash of each key
     windows Array(UInt32),  -- base windows of its events, by number
     outcomes String,        -- a byte per event
     payload String CODEC(NONE)
@@ -54,6 +54,7 @@ PARTITION BY intDiv(day, 7)
 ORDER BY (partition, offset, day)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
 
+-- What became of every id of the log, and where. One table, since a small insert costs as much as a large one.
 CREATE TABLE IF NOT EXISTS ids (
     day UInt16,             -- of the log clock: the generation
     partition UInt16,
@@ -61,24 +62,8 @@ CREATE TABLE IF NOT EXISTS ids (
     body UInt64 CODEC(NONE),
     offset UInt64 CODEC(T64, LZ4),
     place UInt32 CODEC(T64, LZ4),
-    time_us Int64 CODEC(T64, LZ4)   -- of the event: leads to its stored row without a scan
-) ENGINE = ReplacingMergeTree
-PARTITION BY day
-ORDER BY (day, partition, identity, offset, place)
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
-
--- For a folder of the first release; the time of its ids is 0, and their events are looked for at any time.
-ALTER TABLE ids ADD COLUMN IF NOT EXISTS time_us Int64 CODEC(T64, LZ4);
-
--- Events of the log that were not kept: duplicates, conflicts, late ones.
-CREATE TABLE IF NOT EXISTS dropped (
-    day UInt16,
-    partition UInt16,
-    identity FixedString(16) CODEC(NONE),
-    offset UInt64 CODEC(T64, LZ4),
-    place UInt32 CODEC(T64, LZ4),
-    time_us Int64 CODEC(T64, LZ4),
-    outcome UInt8
+    time_us Int64 CODEC(T64, LZ4),  -- of the event: leads to its stored row without a scan
+    outcome UInt8 CODEC(T64, LZ4)   -- 255: the first of its id, whose event is stored; else why it was dropped
 ) ENGINE = ReplacingMergeTree
 PARTITION BY day
 ORDER BY (day, partition, identity, offset, place)
@@ -92,12 +77,21 @@ CREATE TABLE IF NOT EXISTS controls (
 ORDER BY (partition, offset)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
 
+-- Who has sent events, by the key that they came under.
+-- How far the job has come that fills a metric from events before its control record.
+CREATE TABLE IF NOT EXISTS fills (
+    partition UInt16,
+    metric String,
+    through_us UInt64       -- cells of windows before this are written
+) ENGINE = ReplacingMergeTree(through_us)
+ORDER BY (partition, metric)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
+
 CREATE TABLE IF NOT EXISTS touched (
     tenant LowCardinality(String),
     customer String,
-    partition UInt16,
-    offset UInt64
-) ENGINE = ReplacingMergeTree(offset)
+    partition UInt16
+) ENGINE = ReplacingMergeTree
 ORDER BY (tenant, customer, partition)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
 

@@ -1,4 +1,4 @@
-"""Ids as rows of SQL, and back: what the store writes and is asked of its tables `ids` and `dropped`."""
+"""Ids as rows of SQL, and back: what the store writes and is asked of its table `ids`."""
 
 from __future__ import annotations
 
@@ -15,21 +15,15 @@ from penstock.kernel.stored import Dropped, DroppedIds, LogPlace, StoredIds, Tra
 # Copies of a row, which a repeated flush leaves until a merge, are equal in every column: no FINAL is needed, and
 # without it ClickHouse may look at the time and the offset of an event before it reads the rest.
 LOOK_UP = {"final": 0}
+# The outcome of an id's first event, whatever became of it: that is told where the event is stored.
+KEPT = 255
 
 
-def id_table(partition: int, parts: Sequence[StoredIds]) -> pa.Table:
+def id_table(partition: int, kept: Sequence[StoredIds], dropped: Sequence[DroppedIds]) -> pa.Table:
     """Rows of the table `ids`."""
-    return _table(partition, parts).append_column("body", pa.array(np.concatenate([p.bodies for p in parts])))
-
-
-def dropped_table(partition: int, parts: Sequence[DroppedIds]) -> pa.Table:
-    """Rows of the table `dropped`."""
-    outcomes = np.concatenate([p.outcomes for p in parts])
-    return _table(partition, parts).append_column("outcome", pa.array(outcomes))
-
-
-def _table(partition: int, parts: Sequence[StoredIds] | Sequence[DroppedIds]) -> pa.Table:
-    """What both tables have."""
+    parts: list[StoredIds | DroppedIds] = [*kept, *dropped]
+    bodies = [p.bodies for p in kept] + [np.zeros(len(p), np.uint64) for p in dropped]
+    outcomes = [np.full(len(p), KEPT, np.uint8) for p in kept] + [p.outcomes for p in dropped]
     identities = np.ascontiguousarray(np.concatenate([p.identities for p in parts]))
     n = len(identities)
     return pa.table(
@@ -40,6 +34,8 @@ def _table(partition: int, parts: Sequence[StoredIds] | Sequence[DroppedIds]) ->
             "offset": pa.array(np.concatenate([p.offsets for p in parts]).astype(np.uint64)),
             "place": pa.array(np.concatenate([p.indices for p in parts]).astype(np.uint32)),
             "time_us": pa.array(np.concatenate([p.times_us for p in parts])),
+            "body": pa.array(np.concatenate(bodies)),
+            "outcome": pa.array(np.concatenate(outcomes)),
         }
     )
 
@@ -52,13 +48,13 @@ def _where(identities: Identities) -> str:
 
 def kept_sql(identities: Identities) -> str:
     return f"""SELECT DISTINCT hex(identity), partition, offset, place, time_us, day
-               FROM ids WHERE {_where(identities)} ORDER BY day, offset, place"""
+               FROM ids WHERE {_where(identities)} AND outcome = {KEPT} ORDER BY day, offset, place"""
 
 
 def dropped_sql(identities: Identities) -> str:
     return f"""SELECT hex(identity), outcome, uniqExact(offset, place),
                       max((partition, offset, place, time_us, day))
-               FROM dropped WHERE {_where(identities)} GROUP BY identity, outcome ORDER BY outcome"""
+               FROM ids WHERE {_where(identities)} AND outcome != {KEPT} GROUP BY identity, outcome ORDER BY outcome"""
 
 
 def traces(kept: Sequence[Any], dropped: Sequence[Any]) -> list[Trace]:

@@ -1,0 +1,122 @@
+"""Records of the log that no fold can read: kept with their reason until somebody mends and replays them.
+
+The verdict is a function of a record's bytes, so every owner comes to the same one, and goes on behind it. What is kept
+is a log of one partition beside the log: `<topic>.quarantine` on Kafka, a file in the data folder otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from penstock.kernel.chunk import Chunk
+from penstock.kernel.identity import partition_of
+from penstock.kernel.ports import Appended, EventLog
+from penstock.kernel.problems import BadRequest, NotFound
+from penstock.kernel.record import Kind, LogRecord
+
+READ_BYTES_MAX = 32 * 2**20
+Place = tuple[int, int]  # partition and offset
+
+
+class Kept(msgspec.Struct, frozen=True, tag="kept"):
+    """A record as it was in the log, and why it could not be read."""
+
+    partition: int
+    offset: int
+    stamped_at_us: int
+    appended_at_us: int
+    reason: str
+    payload: bytes
+
+
+class Replayed(msgspec.Struct, frozen=True, tag="replayed"):
+    """What was kept of one place went into the log again, there, mended or as it was."""
+
+    partition: int
+    offset: int
+    at_offset: int
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One kept record, and the offset of its replay in the same partition, or None."""
+
+    kept: Kept
+    replayed_at: int | None
+
+
+class Quarantine:
+    """Opened when it is first needed, which is hardly ever."""
+
+    def __init__(self, open_log: Callable[[], Awaitable[EventLog]]) -> None:
+        self._open_log = open_log
+        self._log: EventLog | None = None
+
+    async def _opened(self) -> EventLog:
+        if self._log is None:
+            self._log = await self._open_log()
+        return self._log
+
+    async def keep(self, record: LogRecord, reason: str) -> None:
+        """Return once it is durable. An owner that starts again keeps it again; it is listed once.
+
+        Raise `LogUnavailable`: the marker must not pass the record then.
+        """
+        kept = Kept(
+            record.partition, record.offset, record.stamped_at_us, record.appended_at_us, reason, record.payload
+        )
+        await self._append(kept, record.stamped_at_us)
+
+    async def entries(self) -> list[Entry]:
+        """Everything that was ever kept, by partition and offset."""
+        log = await self._opened()
+        kept: dict[Place, Kept] = {}
+        replayed: dict[Place, int] = {}
+        offset, end = await log.bounds(0)
+        while offset < end:
+            for record in await log.read(0, offset, READ_BYTES_MAX, 0):
+                note = msgspec.msgpack.decode(record.payload, type=Kept | Replayed)
+                if isinstance(note, Kept):
+                    kept.setdefault((note.partition, note.offset), note)
+                else:
+                    replayed[note.partition, note.offset] = note.at_offset
+                offset = record.offset + 1
+        return [Entry(kept[place], replayed.get(place)) for place in sorted(kept)]
+
+    async def entry(self, partition: int, offset: int) -> Entry:
+        """Raise `NotFound`."""
+        for entry in await self.entries():
+            if (entry.kept.partition, entry.kept.offset) == (partition, offset):
+                return entry
+        raise NotFound(f"nothing in quarantine from partition {partition}, offset {offset}")
+
+    async def replay(self, entry: Entry, payload: bytes, log: EventLog, now_us: int) -> Appended:
+        """Append `payload`, mended or as it was, to the partition that it came from.
+
+        Safe to repeat: events that are counted already are duplicates. Their age is judged anew. Raise `BadRequest` for
+        what is no chunk of that partition.
+        """
+        demand_chunk(payload, entry.kept.partition, log.identity.partitions)
+        receipt = await log.append(entry.kept.partition, Kind.CHUNK, now_us, payload)
+        await self._append(Replayed(entry.kept.partition, entry.kept.offset, receipt.offset), now_us)
+        return receipt
+
+    async def _append(self, note: Kept | Replayed, stamped_at_us: int) -> None:
+        log = await self._opened()
+        await log.append(0, Kind.CONTROL, stamped_at_us, msgspec.msgpack.encode(note))
+
+    async def close(self) -> None:
+        """Idempotent."""
+        if self._log is not None:
+            await self._log.close()
+
+
+def demand_chunk(payload: bytes, partition: int, partitions: int) -> None:
+    """Raise `BadRequest` unless it is a chunk whose events all belong to the partition."""
+    try:
+        chunk = Chunk.decode(payload)
+    except ValueError as exc:
+        raise BadRequest(f"it cannot be replayed: {exc}") from exc
+    if len(chunk) == 0 or (partition_of(chunk.identities, partitions) != partition).any():
+        raise BadRequest(f"it cannot be replayed: its events are not all of partition {partition}")

@@ -1,0 +1,192 @@
+"""The aggregator in a process: the fold of its partitions, metrics, usage, transactions and the audit."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import threading
+from collections.abc import Callable, Sequence
+
+from penstock.aggregator.audit_chore import AuditChore, ReadLog
+from penstock.aggregator.auditor import Auditor
+from penstock.aggregator.consume import Owner
+from penstock.aggregator.metrics import Metrics
+from penstock.aggregator.store.clickhouse import ClickHouseUsageStore
+from penstock.aggregator.transactions import Transactions
+from penstock.aggregator.usage import UsageService
+from penstock.aggregator.usage_cache import UsageCache
+from penstock.app.adapters import EMBEDDED, Tables, open_store
+from penstock.app.common import Common
+from penstock.app.fold_runtime import OwnerTasks
+from penstock.app.health import Check, NotReady
+from penstock.app.measured_log import MeasuredLog
+from penstock.app.part import Chore, Part
+from penstock.app.route_table import aggregator_routes
+from penstock.app.services import USAGE
+from penstock.ids.shelf import Shelf
+from penstock.kernel.control import Control, encode_control
+from penstock.kernel.ports import Catalog, Clock, Customers, EventLog, GatewayMemory
+from penstock.kernel.problems import LogUnavailable
+from penstock.kernel.record import Kind, LogRecord, Vector
+from penstock.kernel.window import to_us
+from penstock.rpc.server import Served
+from penstock.web.route import Route
+
+CONTROL_TIMEOUT_S = 30
+READ_TIMEOUT_S = 30
+PENDING_INTERVAL_S = 5
+US_PER_S, US_PER_HOUR = 1_000_000, 3_600_000_000
+
+logger = logging.getLogger(__name__)
+
+
+class AggregatorPart(Part):
+    """`log` is the process's; the part neither opens nor closes it. `meet` comes before `routes`.
+
+    `fold_drain_s` bounds what the fold gets at the end; None lets it fold all that the log holds.
+    """
+
+    def __init__(
+        self,
+        common: Common,
+        tables: Tables,
+        catalog: Catalog,
+        store: ClickHouseUsageStore,
+        log: MeasuredLog,
+        partitions: Sequence[int],
+        fold_drain_s: float | None,
+    ) -> None:
+        config = self._config = common.config
+        self._clock, self._telemetry, self._tables = common.clock, common.telemetry, tables
+        self.store, self._log, self._fold_drain_s = store, log, fold_drain_s
+        self.metrics = Metrics(catalog, common.clock, control_sender(log, common.clock, common.loop))
+        self.transactions = Transactions(store, self.metrics, log.identity)
+        self.usage_cache = UsageCache(config.usage_cache_bytes_max, common.telemetry.usage_looked_up)
+        self.usage = UsageService(store, self.metrics, config.partitions, self.usage_cache)
+        self.auditor = Auditor(store, config.partitions)
+        reader = log_reader(log, common.loop)
+        self._audit_chore = AuditChore(self.auditor, store, reader, config.audit_events_max, random.Random())
+        self._auditing = threading.Lock()
+        ids, memory_ids_max = config.data_dir / "ids", config.memory_ids_max // len(partitions)
+        self._shelves = [Shelf(ids / str(p), p, log.identity.log_id, memory_ids_max) for p in partitions]
+        retention_us = config.log_retention_hours * US_PER_HOUR
+        self.runtime = OwnerTasks([Owner(s.partition, log, store, retention_us, s) for s in self._shelves])
+        self._met: tuple[Customers, GatewayMemory] | None = None
+
+    @classmethod
+    async def open(
+        cls, common: Common, log: MeasuredLog, partitions: Sequence[int], fold_drain_s: float | None
+    ) -> AggregatorPart:
+        tables = Tables(common.config, "aggregator")
+        store = await open_store(common.config)
+        return cls(common, tables, await tables.catalog(), store, log, partitions, fold_drain_s)
+
+    def meet(self, customers: Customers, memory: GatewayMemory) -> None:
+        """Get to know the two siblings that its routes ask, which themselves need what is here."""
+        self._met = customers, memory
+
+    def routes(self) -> Sequence[Route]:
+        assert self._met is not None, "its siblings are known"
+        return aggregator_routes(
+            self.metrics,
+            self.usage,
+            self.store,
+            self.transactions,
+            self.auditor,
+            lambda: self.runtime.owners,
+            *self._met,
+            self._clock,
+        )
+
+    def served(self) -> Sequence[Served]:
+        return [(USAGE, self.usage)]
+
+    def checks(self) -> Sequence[Check]:
+        checks = [Check("fold", self._look_at_fold)]
+        if self._config.usage_store != EMBEDDED:
+            checks.append(Check("usage store", self.store.markers))
+        if self._tables.database is not None:
+            checks.append(Check("aggregator tables", self._tables.look))
+        return checks
+
+    async def _look_at_fold(self) -> None:
+        """Every partition is restored, and near the end of its log."""
+        for owner in self.runtime.owners:
+            if not owner.restores:
+                raise NotReady(f"partition {owner.partition} is being restored")
+            _, end = await self._log.bounds(owner.partition)
+            self._log.newest[owner.partition] = max(end - 1, self._log.newest.get(owner.partition, -1))
+            behind = end - 1 - owner.offset
+            if behind > self._config.ready_lag_records_max:
+                raise NotReady(f"partition {owner.partition} is {behind} records behind its log")
+
+    def chores(self) -> Sequence[Chore]:
+        pending = Chore(PENDING_INTERVAL_S, self.metrics.send_pending)
+        interval_ms = self._config.audit_interval_ms
+        return [pending, Chore(interval_ms / 1000, self.audit)] if interval_ms else [pending]
+
+    def audit(self) -> None:
+        """Make one pass over a sample. What differs is named by `penstock audit`; here is how much it is."""
+        with self._auditing:
+            found = self._audit_chore.run()
+        self._telemetry.audited(found.cells, found.events)
+        if found.differences:
+            logger.error("the audit found %d cells that are off by %d events", len(found.differences), found.events)
+
+    def observe(self) -> None:
+        telemetry, now_us = self._telemetry, to_us(self._clock.now())
+        telemetry.usage_cache_bytes.set(self.usage_cache.held_bytes)
+        for owner in self.runtime.owners:
+            label, since_us = str(owner.partition), owner.folding_since_us
+            telemetry.folded.labels(label).set(owner.offset)
+            telemetry.restores.labels(label).set(owner.restores)
+            telemetry.lag_records.labels(label).set(max(0, self._log.newest.get(owner.partition, -1) - owner.offset))
+            telemetry.lag_s.labels(label).set(max(0, now_us - since_us) / US_PER_S if since_us else 0)
+
+    async def start(self, announce: Callable[[str], None]) -> None:
+        await self.runtime.start()
+
+    async def run(self) -> None:
+        await self.runtime.run()
+
+    async def finish(self) -> None:
+        self._audit_chore.stop()
+        await self.runtime.stop(self._fold_drain_s)
+
+    def close(self) -> None:
+        for shelf in self._shelves:
+            shelf.close()
+        self.store.close()
+        self._tables.close()
+
+
+def control_sender(log: EventLog, clock: Clock, loop: asyncio.AbstractEventLoop) -> Callable[[Control], Vector]:
+    """What a worker thread calls to append a control record to every partition of the log."""
+
+    async def to_all(payload: bytes, stamped_at_us: int) -> Vector:
+        partitions = range(log.identity.partitions)
+        receipts = [await log.append(p, Kind.CONTROL, stamped_at_us, payload) for p in partitions]
+        return tuple(r.offset for r in receipts)
+
+    def send(control: Control) -> Vector:
+        sending = to_all(encode_control(control), to_us(clock.now()))
+        try:
+            return asyncio.run_coroutine_threadsafe(sending, loop).result(CONTROL_TIMEOUT_S)
+        except TimeoutError as exc:
+            raise LogUnavailable(f"no acknowledgement in {CONTROL_TIMEOUT_S} s", retry_after_s=5) from exc
+
+    return send
+
+
+def log_reader(log: EventLog, loop: asyncio.AbstractEventLoop) -> ReadLog:
+    """What a worker thread calls to read records of the log."""
+
+    def read(partition: int, start: int, bytes_max: int) -> list[LogRecord]:
+        reading = asyncio.run_coroutine_threadsafe(log.read(partition, start, bytes_max, 0), loop)
+        try:
+            return reading.result(READ_TIMEOUT_S)
+        except TimeoutError as exc:
+            raise LogUnavailable(f"no records in {READ_TIMEOUT_S} s", retry_after_s=5) from exc
+
+    return read

@@ -1,0 +1,41 @@
+"""The rater in a process: products, rate cards and rates, and what usage costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from penstock.app.adapters import Tables
+from penstock.app.common import Common
+from penstock.app.health import Check
+from penstock.app.part import Part
+from penstock.app.services import RATING
+from penstock.kernel.ports import Catalog, UsageReader
+from penstock.rater.http_api import routes as rater_routes
+from penstock.rater.run import RaterService
+from penstock.rpc.server import Served
+from penstock.web.route import Route
+
+
+class RaterPart(Part):
+    """`usage` is the aggregator, here or elsewhere."""
+
+    def __init__(self, common: Common, tables: Tables, catalog: Catalog, usage: UsageReader) -> None:
+        self._clock, self._tables, self._catalog, self._usage = common.clock, tables, catalog, usage
+        self.rating = RaterService(catalog, usage, common.clock)
+
+    @classmethod
+    async def open(cls, common: Common, usage: UsageReader) -> RaterPart:
+        tables = Tables(common.config, "rater")
+        return cls(common, tables, await tables.catalog(), usage)
+
+    def routes(self) -> Sequence[Route]:
+        return rater_routes(self._catalog, self._usage, self._clock)
+
+    def served(self) -> Sequence[Served]:
+        return [(RATING, self.rating)]
+
+    def checks(self) -> Sequence[Check]:
+        return [] if self._tables.database is None else [Check("rater tables", self._tables.look)]
+
+    def close(self) -> None:
+        self._tables.close()

@@ -1,0 +1,64 @@
+"""The route table: every route with the service that owns it. A service serves its own, the gateway forwards the rest.
+
+The same functions give a running service its routes and the table of a service that runs elsewhere: a handler is bound
+to what stands for its parts there, and never called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from penstock.aggregator.audit_api import AuditApi
+from penstock.aggregator.auditor import Auditor
+from penstock.aggregator.consume import Owner
+from penstock.aggregator.http_api import AggregatorApi
+from penstock.aggregator.metrics import Metrics
+from penstock.aggregator.transactions import Transactions
+from penstock.aggregator.transactions_api import TransactionsApi
+from penstock.aggregator.usage import UsageService
+from penstock.contracts.http_api import ContractsService
+from penstock.gateway.http_api import KeysApi
+from penstock.gateway.keys import Keys
+from penstock.kernel.ports import Clock, Customers, GatewayMemory, UsageStore
+from penstock.rater.http_api import routes as rater_routes
+from penstock.web.route import Request, Route, Scope
+
+
+def gateway_routes(keys: Keys) -> list[Route]:
+    """All but `POST /v1/ingest`, which the server calls straight."""
+    return KeysApi(keys).routes()
+
+
+def aggregator_routes(
+    metrics: Metrics,
+    usage: UsageService,
+    store: UsageStore,
+    transactions: Transactions,
+    auditor: Auditor,
+    owners: Callable[[], Sequence[Owner]],
+    customers: Customers,
+    memory: GatewayMemory,
+    clock: Clock,
+) -> list[Route]:
+    def pipeline(_request: Request) -> object:
+        """How far each partition is folded; a receipt's offset at or below `folded` is visible in usage."""
+        return {"data": [{"partition": o.partition, "folded": o.offset, "clock_us": o.clock_us} for o in owners()]}
+
+    return [
+        *AggregatorApi(metrics, usage, store, customers, clock).routes(),
+        *TransactionsApi(transactions, customers, memory).routes(),
+        *AuditApi(auditor, customers).routes(),
+        Route("GET", "/v1/pipeline", Scope.READ, pipeline, "aggregator"),
+    ]
+
+
+def every_route() -> list[Route]:
+    """Method, path, scope and owner of every route; no handler of it can be called."""
+    elsewhere: Any = None
+    return [
+        *gateway_routes(elsewhere),
+        *aggregator_routes(*[elsewhere] * 9),
+        *rater_routes(elsewhere, elsewhere, elsewhere),
+        *ContractsService(*[elsewhere] * 6).routes(),
+    ]

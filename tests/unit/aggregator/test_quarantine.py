@@ -1,0 +1,151 @@
+"""A record that cannot be read: the fold goes on behind it, it is kept with its reason, and is mended and replayed."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from builders import a_chunk, an_event
+from penstock.aggregator.consume import Owner
+from penstock.aggregator.quarantine import Quarantine
+from penstock.aggregator.store.memory import MemoryUsageStore
+from penstock.kernel.cell import CONSERVATION
+from penstock.kernel.ports import LogDamaged
+from penstock.kernel.problems import BadRequest, LogUnavailable, NotFound
+from penstock.kernel.record import Kind
+from penstock.log.memory import MemoryLog
+
+NOT_A_CHUNK = b"this is no chunk"
+
+
+async def a_log(*payloads: bytes) -> MemoryLog:
+    log = MemoryLog(1)
+    for payload in payloads:
+        await log.append(0, Kind.CHUNK, 7, payload)
+    return log
+
+
+async def folded(log: MemoryLog, store: MemoryUsageStore, quarantine: Quarantine | None) -> Owner:
+    owner = Owner(0, log, store, retention_us=10**15, quarantine=quarantine)
+    await owner.restore()
+    while await owner.step(0):
+        pass
+    return owner
+
+
+def counted(store: MemoryUsageStore) -> int:
+    return sum(cell.events for key, cell in store._cells.items() if key.metric == CONSERVATION)
+
+
+def a_quarantine(kept_in: MemoryLog) -> Quarantine:
+    async def opened() -> MemoryLog:
+        return kept_in
+
+    return Quarantine(opened)
+
+
+def chunk_of(name: str) -> bytes:
+    return a_chunk([an_event(name)]).encode()
+
+
+def test_a_poison_record_is_kept_with_its_reason_and_its_neighbours_are_counted() -> None:
+    async def story() -> None:
+        store, quarantine = MemoryUsageStore(), a_quarantine(MemoryLog(1))
+        log = await a_log(chunk_of("a"), NOT_A_CHUNK, chunk_of("b"))
+        owner = await folded(log, store, quarantine)
+
+        assert (owner.offset, owner.quarantined, counted(store)) == (2, 1, 2)
+        [entry] = await quarantine.entries()
+        assert (entry.kept.partition, entry.kept.offset, entry.kept.payload) == (0, 1, NOT_A_CHUNK)
+        assert (entry.kept.reason, entry.replayed_at) == ("not a chunk", None)
+
+    asyncio.run(story())
+
+
+def test_a_record_that_is_not_ours_is_kept_too() -> None:
+    async def story() -> None:
+        store, quarantine = MemoryUsageStore(), a_quarantine(MemoryLog(1))
+        log = await a_log(chunk_of("a"))
+        await log.append(0, Kind.FOREIGN, 7, b"hello")
+        await folded(log, store, quarantine)
+
+        assert [entry.kept.reason for entry in await quarantine.entries()] == ["not a record of Penstock"]
+        assert counted(store) == 1
+
+    asyncio.run(story())
+
+
+def test_an_owner_that_folds_it_again_lists_it_once() -> None:
+    async def story() -> None:
+        kept_in = MemoryLog(1)
+        log = await a_log(NOT_A_CHUNK, chunk_of("a"))
+        for _ in range(2):
+            await folded(log, MemoryUsageStore(), a_quarantine(kept_in))
+
+        assert len(await a_quarantine(kept_in).entries()) == 1
+
+    asyncio.run(story())
+
+
+def test_the_marker_does_not_pass_a_record_that_could_not_be_put_away() -> None:
+    class Away(MemoryLog):
+        async def append(self, *args: object) -> None:  # type: ignore[override]  # it takes none
+            raise LogUnavailable("no broker")
+
+    async def story() -> None:
+        store = MemoryUsageStore()
+        log = await a_log(chunk_of("a"), NOT_A_CHUNK)
+        with pytest.raises(LogUnavailable):
+            await folded(log, store, a_quarantine(Away(1)))
+        assert store.marker(0) is None
+
+        await folded(log, store, a_quarantine(MemoryLog(1)))
+        assert counted(store) == 1
+
+    asyncio.run(story())
+
+
+def test_an_owner_without_a_quarantine_stops_at_it() -> None:
+    async def story() -> None:
+        log = await a_log(NOT_A_CHUNK)
+        with pytest.raises(LogDamaged, match="partition 0, offset 0: not a chunk"):
+            await folded(log, MemoryUsageStore(), None)
+
+    asyncio.run(story())
+
+
+def test_a_mended_record_is_replayed_once_however_often() -> None:
+    async def story() -> None:
+        store, quarantine = MemoryUsageStore(), a_quarantine(MemoryLog(1))
+        log = await a_log(NOT_A_CHUNK)
+        await folded(log, store, quarantine)
+        entry = await quarantine.entry(0, 0)
+        for _ in range(2):
+            await quarantine.replay(entry, chunk_of("a"), log, now_us=7)
+        await folded(log, store, quarantine)
+
+        assert (await quarantine.entry(0, 0)).replayed_at == 2
+        outcomes = {k.groups[0]: c.events for k, c in store._cells.items() if k.metric == CONSERVATION}
+        assert outcomes == {"UNMATCHED": 1, "DUPLICATE": 1}
+
+    asyncio.run(story())
+
+
+def test_what_is_no_chunk_of_the_partition_cannot_be_replayed() -> None:
+    async def story() -> None:
+        quarantine = a_quarantine(MemoryLog(1))
+        log = MemoryLog(2)
+        await log.append(0, Kind.CHUNK, 7, NOT_A_CHUNK)
+        await folded(log, MemoryUsageStore(), quarantine)
+        entry = await quarantine.entry(0, 0)
+        with pytest.raises(BadRequest, match="not a chunk"):
+            await quarantine.replay(entry, NOT_A_CHUNK, log, now_us=7)
+        both = a_chunk([an_event(f"e{n}") for n in range(20)]).encode()
+        with pytest.raises(BadRequest, match="not all of partition 0"):
+            await quarantine.replay(entry, both, log, now_us=7)
+        with pytest.raises(NotFound):
+            await quarantine.entry(0, 1)
+        assert await log.bounds(0) == (0, 1)
+
+    asyncio.run(story())
