@@ -14,7 +14,7 @@ RUNTIME := $(VENV)/.runtime
 COMPLETE := $(VENV)/.complete
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo up test test-fast lint faults bench kafka clickhouse postgres proto clean
+.PHONY: help venv demo up test test-fast lint faults bench bench-kafka kafka clickhouse postgres proto clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ faults: $(COMPLETE) ## 3,000 seeds in virtual time, then real processes and brok
 
 bench: $(RUNTIME) ## load a fresh server over every protocol, verify it, print how fast it is
 	@$(BIN)/python -m loadtest bench $(ARGS)
+
+bench-kafka: $(COMPLETE) ## the same through Kafka and ClickHouse, a process for each service
+	@$(BIN)/python -m loadtest bench-kafka $(ARGS)
 
 kafka: $(COMPLETE) ## an Apache Kafka for development; ARGS="--brokers 3 --data-dir penstock-data/kafka"
 	@$(BIN)/python -m deploy.dev.kafka $(ARGS)

@@ -39,9 +39,10 @@ class RoleServer(PenstockServer):
 
 
 class Services:
-    """All four. Leaving the context kills what still runs."""
+    """All four. `tables` is the address of their PostgreSQL. Leaving the context kills what still runs."""
 
     def __init__(self, folder: Path, kafka: str, clickhouse: str, postgres: str, partitions: int) -> None:
+        self.tables = url_of(postgres)
         numbers = iter(free_ports(12))
         roles = (GATEWAY, AGGREGATOR, RATER, CONTRACTS)
         ports = {role: (next(numbers), next(numbers), next(numbers)) for role in roles}  # HTTP, gRPC, siblings
@@ -50,7 +51,7 @@ class Services:
             "PENSTOCK_KAFKA_REPLICATION": "1",
             "PENSTOCK_PARTITIONS": str(partitions),
             "PENSTOCK_USAGE_STORE": clickhouse,
-            "PENSTOCK_TABLES": url_of(postgres),
+            "PENSTOCK_TABLES": self.tables,
             "PENSTOCK_RPC_SECRET": SECRET,
             "PENSTOCK_RPC_TIMEOUT_MS": "5000",
         }

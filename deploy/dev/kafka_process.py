@@ -43,6 +43,11 @@ class BrokerProcess:
         node.folder.mkdir(parents=True, exist_ok=True)
         self._properties.write_text(_properties(node, cluster))
 
+    @property
+    def pid(self) -> int | None:
+        """Of the process, while it runs."""
+        return None if self._process is None else self._process.pid
+
     def launch(self) -> None:
         """Start the process; `wait_ready` tells when it serves."""
         assert self._process is None, "a broker is started once at a time"

@@ -69,5 +69,5 @@ def test_a_minute_of_rebalances_loses_nothing_and_the_lag_is_gone_a_minute_later
 
 @pytest.mark.slow
 def test_a_few_rebalances_lose_nothing(parts: Parts, announce: Announce) -> None:
-    chance = announce(f"up to {WORKERS_MAX} aggregators come and go for 10 s under load")
-    asyncio.run(play(parts, chance, 10))
+    chance = announce(f"up to {WORKERS_MAX} aggregators come and go for 6 s under load")
+    asyncio.run(play(parts, chance, 6))

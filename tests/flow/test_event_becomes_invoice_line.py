@@ -1,7 +1,8 @@
 """READ FIRST: the whole way of an event, from a customer's first call to the line on the invoice, in order.
 
-It talks to a real `penstock up` (and in test_roles.py to a service per process) with Metronome's official SDK, unmodified but for its base URL, and strict: an answer
-that is not what the SDK's types promise fails the test. Prices and invoices are in cents, as in Metronome's API.
+It talks to a real `penstock up` (and in test_roles.py to a service per process) with Metronome's official SDK,
+unmodified but for its base URL, and strict: an answer that is not what the SDK's types promise fails the test. Prices
+and invoices are in cents, as in Metronome's API.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from deploy.dev.clickhouse import clickhouse
 from builders import an_event
 from flow.test_event_becomes_invoice_line import the_whole_way
 from kafka_part import a_topic
+from penstock.app.cli import main
 from penstock.app.settings import AGGREGATOR, CONTRACTS, GATEWAY, RATER
 from roles import Services
 from server import RawClient, eventually
@@ -27,11 +28,15 @@ def services(tmp_path: Path, kafka_address: str, postgres_database_dsn: str) -> 
             yield running
 
 
-def test_four_processes_bill_as_one_does_and_tell_who_is_away(services: Services) -> None:
+def test_four_processes_bill_as_one_does_and_tell_who_is_away(
+    services: Services, capsys: pytest.CaptureFixture[str]
+) -> None:
     """One test, for the sake of one start: the walk, then each sibling away and back, then a clean end."""
     gateway = services[GATEWAY]
     the_whole_way(gateway, PARTITIONS)
     a_new_key_is_good_everywhere_at_once(services)
+    assert main(["keys", "list", "--tables", services.tables]) == 0
+    assert "reader" in capsys.readouterr().out
     without_the_rater(services)
     without_the_aggregator(services)
     without_the_gateway(services)

@@ -39,7 +39,7 @@ async def open_log(config: Config) -> EventLog:
     if config.event_log == EMBEDDED:
         config.data_dir.mkdir(parents=True, exist_ok=True)
         return EmbeddedLog.open(config.data_dir / "log.db", config.partitions)
-    return await _patiently(lambda: KafkaLog.open(kafka_settings(config)), config.start_timeout_ms)
+    return await patiently(lambda: KafkaLog.open(kafka_settings(config)), config.start_timeout_ms)
 
 
 def kafka_settings(config: Config) -> KafkaSettings:
@@ -76,7 +76,7 @@ async def open_store(config: Config) -> ClickHouseUsageStore:
         is_replicated=config.clickhouse_replicated,
         answer_timeout_s=max(1, config.clickhouse_timeout_ms // 1000),
     )
-    return await _patiently(lambda: asyncio.to_thread(ClickHouseUsageStore, connect, step), config.start_timeout_ms)
+    return await patiently(lambda: asyncio.to_thread(ClickHouseUsageStore, connect, step), config.start_timeout_ms)
 
 
 class Tables:
@@ -120,7 +120,7 @@ class Tables:
             self._opened.pop().close()
 
     async def _opened_patiently(self, opening: Callable[[], T]) -> T:
-        return await _patiently(lambda: asyncio.to_thread(opening), self._config.start_timeout_ms)
+        return await patiently(lambda: asyncio.to_thread(opening), self._config.start_timeout_ms)
 
     def _kept(self, opened: T) -> T:
         assert isinstance(opened, SqliteCatalog | SqliteLedger | PostgresDatabase), "it has to be closed"
@@ -128,7 +128,7 @@ class Tables:
         return opened
 
 
-async def _patiently(opening: Callable[[], Awaitable[T]], timeout_ms: int) -> T:
+async def patiently(opening: Callable[[], Awaitable[T]], timeout_ms: int) -> T:
     """What `opening` gives, asked again while it is away: processes and what they need may start in any order."""
     loop = asyncio.get_running_loop()
     deadline_s = loop.time() + timeout_ms / 1000

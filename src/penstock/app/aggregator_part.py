@@ -11,17 +11,21 @@ from collections.abc import Callable, Sequence
 from penstock.aggregator.audit_chore import AuditChore, ReadLog
 from penstock.aggregator.auditor import Auditor
 from penstock.aggregator.consume import Owner
+from penstock.aggregator.faust_owners import FaustOwners
 from penstock.aggregator.metrics import Metrics
+from penstock.aggregator.quarantine import Quarantine
 from penstock.aggregator.store.clickhouse import ClickHouseUsageStore
 from penstock.aggregator.transactions import Transactions
 from penstock.aggregator.usage import UsageService
 from penstock.aggregator.usage_cache import UsageCache
 from penstock.app.adapters import EMBEDDED, Tables, open_store
 from penstock.app.common import Common
-from penstock.app.fold_runtime import OwnerTasks
+from penstock.app.fold_runtime import FoldRuntime, OwnerTasks
+from penstock.app.grouped_owners import grouped_owners, observe
 from penstock.app.health import Check, NotReady
 from penstock.app.measured_log import MeasuredLog
 from penstock.app.part import Chore, Part
+from penstock.app.quarantine_command import quarantine_log
 from penstock.app.route_table import aggregator_routes
 from penstock.app.services import USAGE
 from penstock.ids.shelf import Shelf
@@ -44,7 +48,8 @@ logger = logging.getLogger(__name__)
 class AggregatorPart(Part):
     """`log` is the process's; the part neither opens nor closes it. `meet` comes before `routes`.
 
-    `fold_drain_s` bounds what the fold gets at the end; None lets it fold all that the log holds.
+    `partitions` are this process's for its life; with None a group of Kafka says which are. `fold_drain_s` bounds what
+    the fold gets at the end; None lets it fold all that the log holds.
     """
 
     def __init__(
@@ -54,7 +59,7 @@ class AggregatorPart(Part):
         catalog: Catalog,
         store: ClickHouseUsageStore,
         log: MeasuredLog,
-        partitions: Sequence[int],
+        partitions: Sequence[int] | None,
         fold_drain_s: float | None,
     ) -> None:
         config = self._config = common.config
@@ -68,15 +73,27 @@ class AggregatorPart(Part):
         reader = log_reader(log, common.loop)
         self._audit_chore = AuditChore(self.auditor, store, reader, config.audit_events_max, random.Random())
         self._auditing = threading.Lock()
-        ids, memory_ids_max = config.data_dir / "ids", config.memory_ids_max // len(partitions)
-        self._shelves = [Shelf(ids / str(p), p, log.identity.log_id, memory_ids_max) for p in partitions]
-        retention_us = config.log_retention_hours * US_PER_HOUR
-        self.runtime = OwnerTasks([Owner(s.partition, log, store, retention_us, s) for s in self._shelves])
+        self._quarantine = Quarantine(quarantine_log(config))
+        self._shelves: list[Shelf] = []
+        self._grouped: FaustOwners | None = None
+        self.runtime: FoldRuntime = self._shared() if partitions is None else self._fixed(partitions)
         self._met: tuple[Customers, GatewayMemory] | None = None
+
+    def _shared(self) -> FaustOwners:
+        self._grouped = grouped_owners(self._config, self._log, self.store, self._quarantine)
+        return self._grouped
+
+    def _fixed(self, partitions: Sequence[int]) -> OwnerTasks:
+        config, log_id = self._config, self._log.identity.log_id
+        ids, memory_ids_max = config.data_dir / "ids", config.memory_ids_max // len(partitions)
+        self._shelves = [Shelf(ids / str(p), p, log_id, memory_ids_max) for p in partitions]
+        kept_us = config.log_retention_hours * US_PER_HOUR
+        owners = [Owner(s.partition, self._log, self.store, kept_us, s, self._quarantine) for s in self._shelves]
+        return OwnerTasks(owners)
 
     @classmethod
     async def open(
-        cls, common: Common, log: MeasuredLog, partitions: Sequence[int], fold_drain_s: float | None
+        cls, common: Common, log: MeasuredLog, partitions: Sequence[int] | None, fold_drain_s: float | None
     ) -> AggregatorPart:
         tables = Tables(common.config, "aggregator")
         store = await open_store(common.config)
@@ -112,6 +129,8 @@ class AggregatorPart(Part):
 
     async def _look_at_fold(self) -> None:
         """Every partition is restored, and near the end of its log."""
+        if self._grouped is not None and not self._grouped.is_ready:
+            raise NotReady("no member of the group yet, or not every partition that it gave is folded")
         for owner in self.runtime.owners:
             if not owner.restores:
                 raise NotReady(f"partition {owner.partition} is being restored")
@@ -122,9 +141,12 @@ class AggregatorPart(Part):
                 raise NotReady(f"partition {owner.partition} is {behind} records behind its log")
 
     def chores(self) -> Sequence[Chore]:
-        pending = Chore(PENDING_INTERVAL_S, self.metrics.send_pending)
+        chores = [
+            Chore(PENDING_INTERVAL_S, self.metrics.send_pending),
+            Chore(PENDING_INTERVAL_S, self.usage.retire_replaced),
+        ]
         interval_ms = self._config.audit_interval_ms
-        return [pending, Chore(interval_ms / 1000, self.audit)] if interval_ms else [pending]
+        return [*chores, Chore(interval_ms / 1000, self.audit)] if interval_ms else chores
 
     def audit(self) -> None:
         """Make one pass over a sample. What differs is named by `penstock audit`; here is how much it is."""
@@ -137,12 +159,16 @@ class AggregatorPart(Part):
     def observe(self) -> None:
         telemetry, now_us = self._telemetry, to_us(self._clock.now())
         telemetry.usage_cache_bytes.set(self.usage_cache.held_bytes)
+        if self._grouped is not None:
+            observe(self._grouped, telemetry)
         for owner in self.runtime.owners:
             label, since_us = str(owner.partition), owner.folding_since_us
             telemetry.folded.labels(label).set(owner.offset)
             telemetry.restores.labels(label).set(owner.restores)
+            telemetry.marker_age_s.labels(label).set(_age_s(now_us, owner.clock_us))
+            telemetry.quarantined.labels(label).set(owner.quarantined)
             telemetry.lag_records.labels(label).set(max(0, self._log.newest.get(owner.partition, -1) - owner.offset))
-            telemetry.lag_s.labels(label).set(max(0, now_us - since_us) / US_PER_S if since_us else 0)
+            telemetry.lag_s.labels(label).set(_age_s(now_us, since_us))
 
     async def start(self, announce: Callable[[str], None]) -> None:
         await self.runtime.start()
@@ -153,12 +179,18 @@ class AggregatorPart(Part):
     async def finish(self) -> None:
         self._audit_chore.stop()
         await self.runtime.stop(self._fold_drain_s)
+        await self._quarantine.close()
 
     def close(self) -> None:
         for shelf in self._shelves:
             shelf.close()
         self.store.close()
         self._tables.close()
+
+
+def _age_s(now_us: int, since_us: int) -> float:
+    """Seconds since then, 0 for never."""
+    return max(0, now_us - since_us) / US_PER_S if since_us else 0
 
 
 def control_sender(log: EventLog, clock: Clock, loop: asyncio.AbstractEventLoop) -> Callable[[Control], Vector]:

@@ -33,6 +33,7 @@ class Config(msgspec.Struct, frozen=True):
     kafka_cert: Path | None = None
     kafka_key: Path | None = None
     kafka_timeout_ms: int = 10_000
+    kafka_session_timeout_ms: int = 10_000
     clickhouse_replicated: bool = False
     clickhouse_timeout_ms: int = 30_000
     start_timeout_ms: int = 60_000
@@ -52,7 +53,7 @@ class Config(msgspec.Struct, frozen=True):
     contracts_url: str = "http://127.0.0.1:8630"
     forward_timeout_ms: int = 60_000
     key_age_ms_max: int = 300_000
-    owned_partitions: str = "all"
+    owned_partitions: str = "group"
     ready_lag_records_max: int = 10_000
     fold_drain_ms_max: int = 10_000
     partitions: int = 1
@@ -102,15 +103,17 @@ class Config(msgspec.Struct, frozen=True):
             _demand(scheme in known, f"{name} must be {schemes[0]} or start with {schemes[1]}://")
         self.partitions_owned()
 
-    def partitions_owned(self) -> tuple[int, ...]:
-        """The partitions that this aggregator folds, ascending. Raise `ValueError` for what names none."""
+    def partitions_owned(self) -> tuple[int, ...] | None:
+        """What this aggregator folds, ascending, or None: the group says. Raise `ValueError` for what names none."""
+        if self.owned_partitions == "group":
+            return None
         if self.owned_partitions == "all":
             return tuple(range(self.partitions))
         owned: set[int] = set()
         for part in self.owned_partitions.split(","):
             first, _, last = part.strip().partition("-")
             last = last or first
-            _demand(first.isdecimal() and last.isdecimal(), "owned_partitions must be all, or as in 0,2-5")
+            _demand(first.isdecimal() and last.isdecimal(), "owned_partitions must be group, all, or as in 0,2-5")
             in_order = int(first) <= int(last) < self.partitions
             _demand(in_order, f"owned_partitions must be among the partitions 0 to {self.partitions - 1}")
             owned |= set(range(int(first), int(last) + 1))
@@ -125,6 +128,7 @@ _AT_LEAST_1 = (
     "rpc_timeout_ms",
     "forward_timeout_ms",
     "kafka_timeout_ms",
+    "kafka_session_timeout_ms",
     "clickhouse_timeout_ms",
 )
 # The adapter that needs nothing else, then the schemes of the one that many processes share.

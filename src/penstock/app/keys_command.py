@@ -1,11 +1,12 @@
-"""`penstock keys create|list|rotate|revoke`: API keys in the data folder, whether a server runs on it or not.
+"""`penstock keys create|list|rotate|revoke`: API keys where the gateway keeps them, whether one runs or not.
 
-Keys are in a SQLite file of their own, which several processes may open; a running server takes note within seconds.
+That is a SQLite file of their own in the data folder, or PostgreSQL; a running server takes note within seconds.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 from collections.abc import Callable
 from contextlib import closing
@@ -13,8 +14,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from penstock.app.config import Config, variable
-from penstock.catalog.sqlite import SqliteCatalog
+from penstock.app.adapters import SQLITE, Tables
+from penstock.app.config import from_environment
+from penstock.app.settings import GATEWAY
 from penstock.gateway.keys import OVERLAP_DEFAULT, ApiKey, Keys, parse_scopes
 from penstock.kernel.clock import SystemClock
 from penstock.kernel.problems import Problem, Refused
@@ -28,9 +30,10 @@ def add_keys_command(commands: Any) -> None:
     """Add `keys` to an argument parser's sub-commands."""
     parser = commands.add_parser(
         "keys",
-        help="create, list, rotate and revoke API keys of a data folder",
-        description="API keys of a data folder. A running server takes a change within two seconds. A new key's text "
-        "is printed once and stored nowhere. Exit code 0 if it was done, 1 if it was refused, 2 for a wrong option.",
+        help="create, list, rotate and revoke API keys",
+        description="API keys of a data folder, or of a gateway's PostgreSQL. A running server takes a change within "
+        "two seconds. A new key's text is printed once and stored nowhere. Exit code 0 if it was done, 1 if it was "
+        "refused, 2 for a wrong option.",
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     create = actions.add_parser("create", help="make a key and print its text")
@@ -51,18 +54,22 @@ def add_keys_command(commands: Any) -> None:
         action.add_argument("key_id", metavar="KEY_ID")
     for action in (create, actions.choices["list"], rotate, revoke):
         action.add_argument("--data-dir", type=Path, metavar="DIR", help="the server's folder (PENSTOCK_DATA_DIR)")
+        action.add_argument("--tables", help="sqlite, or the gateway's postgresql:// address (PENSTOCK_TABLES)")
         action.add_argument("--tenant", default=OPERATOR_TENANT, help=f"default: {OPERATOR_TENANT}, the operator")
 
 
 def keys(given: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    folder = given.data_dir or Path(variable("DATA_DIR") or Config().data_dir)
-    file = folder / "gateway.db"
-    if not file.is_file():
-        return _refused(f"no Penstock data in {folder}: start `penstock up` on it once")
     try:
-        with closing(SqliteCatalog(file)) as catalog:
-            _ACTIONS[given.action](Keys(catalog, SystemClock()), given)
+        where = {"data_dir": given.data_dir, "tables": given.tables, "start_timeout_ms": 0}
+        config = from_environment(where, GATEWAY)
+    except ValueError as exc:
+        return _refused(str(exc))
+    if config.tables == SQLITE and not (config.data_dir / "gateway.db").is_file():
+        return _refused(f"no Penstock data in {config.data_dir}: start `penstock up` on it once")
+    try:
+        with closing(Tables(config, GATEWAY)) as tables:
+            _ACTIONS[given.action](Keys(asyncio.run(tables.catalog()), SystemClock()), given)
     except (Problem, Refused, OSError) as exc:
         return _refused(str(exc))
     return DONE

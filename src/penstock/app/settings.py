@@ -117,7 +117,8 @@ GROUPS = (
         "Aggregator by itself",
         (AGGREGATOR,),
         {
-            "owned_partitions": "the partitions that this process folds: all, or as in 0,2-5; each by one process",
+            "owned_partitions": "what this process folds: what the group gives it; or for good all, or as in 0,2-5",
+            "kafka_session_timeout_ms": "milliseconds of silence after which its partitions go to other aggregators",
             "fold_drain_ms_max": "milliseconds that the fold gets to finish before the process ends",
             "gateway_rpc": "where the gateway answers its siblings, host:port",
             "contracts_rpc": "where the contracts service answers its siblings",

@@ -77,7 +77,7 @@ class Telemetry:
         )
         self.folded = self._gauge("penstock_fold_offset", "Last offset folded and flushed", "partition")
         self.lag_records = self._gauge(
-            "penstock_fold_lag_records", "Records that this process appended and that are not folded yet", "partition"
+            "penstock_fold_lag_records", "Records that are known to be in the log and are not folded yet", "partition"
         )
         self.lag_s = self._gauge(
             "penstock_fold_lag_seconds", "Age of the oldest record that is being folded, 0 while none is", "partition"

@@ -287,10 +287,7 @@ class FillStore(Protocol):
     """How far metrics are filled from events that came before their control records, and what a fill reads."""
 
     def event_hours(self, tenant: str, partition: int, through: int) -> list[tuple[int, int]]:
-        """The hours (start, microseconds) that may hold stored events of the tenant's, in order, with how many about.
-
-        Of records at or below offset `through`; no hour that holds some is left out.
-        """
+        """Every hour (start, microseconds) of stored events at or below offset `through`, with about how many."""
         ...
 
     def fills(self, partition: int | None) -> dict[tuple[int, str], int]:
@@ -298,10 +295,7 @@ class FillStore(Protocol):
         ...
 
     def write_fill(self, partition: int, metric: str, cells: Mapping[CellKey, Cell], through_us: int) -> None:
-        """Write cells, then that those of windows before `through_us` are written, each durable before the next.
-
-        Writing it twice, or late, is harmless. Raise `StoreUnavailable` where the outcome is unknown.
-        """
+        """Write cells, then, when they are durable, how far the fill has come. Twice, or late, is harmless."""
         ...
 
 

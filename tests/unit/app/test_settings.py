@@ -33,7 +33,8 @@ def test_up_reads_everything_but_what_is_between_services() -> None:
 
     assert "event_log" in settings.of_role("up")
     assert alone == {
-        *("owned_partitions", "fold_drain_ms_max", "gateway_rpc", "contracts_rpc", "key_age_ms_max"),
+        *("owned_partitions", "kafka_session_timeout_ms", "fold_drain_ms_max"),
+        *("gateway_rpc", "contracts_rpc", "key_age_ms_max"),
         *("rpc_port", "rpc_secret", "rpc_cert", "rpc_key", "rpc_ca", "rpc_timeout_ms", "rpc_drain_ms_max"),
     }
 
@@ -75,7 +76,7 @@ def test_what_is_shown_has_no_secret_in_it(monkeypatch: pytest.MonkeyPatch, caps
         ({"kafka_cert": "a"}, "kafka_cert and kafka_key are given together"),
         ({"owned_partitions": "0-2", "partitions": "2"}, "owned_partitions must be among the partitions 0 to 1"),
         ({"owned_partitions": "2-1", "partitions": "4"}, "owned_partitions must be among the partitions 0 to 3"),
-        ({"owned_partitions": "one"}, "owned_partitions must be all, or as in 0,2-5"),
+        ({"owned_partitions": "one"}, "owned_partitions must be group, all, or as in 0,2-5"),
     ],
 )
 def test_a_wrong_setting_is_refused_by_name(options: dict[str, str], reason: str) -> None:
@@ -86,8 +87,12 @@ def test_a_wrong_setting_is_refused_by_name(options: dict[str, str], reason: str
 @pytest.mark.parametrize(
     ("text", "owned"), [("all", (0, 1, 2, 3, 4, 5)), ("3", (3,)), ("0,2-5", (0, 2, 3, 4, 5)), ("1-2, 2-3", (1, 2, 3))]
 )
-def test_an_aggregator_may_own_some_partitions(text: str, owned: tuple[int, ...]) -> None:
+def test_an_aggregator_may_own_some_partitions_for_good(text: str, owned: tuple[int, ...]) -> None:
     assert load({}, {"owned_partitions": text, "partitions": 6}).partitions_owned() == owned
+
+
+def test_an_aggregator_owns_what_the_group_gives_it_unless_told_otherwise() -> None:
+    assert load({}, {"partitions": 6}, "aggregator").partitions_owned() is None
 
 
 def test_a_kafka_address_names_brokers_topic_and_user() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -22,7 +22,7 @@ from penstock.kernel.meter import Aggregation, GroupValue, Metric
 from penstock.kernel.money import USD
 from penstock.kernel.price import Model, Price, PriceInterval, Tier
 from penstock.kernel.problems import NotFound
-from penstock.kernel.quantity import exact
+from penstock.kernel.quantity import ZERO, exact
 from penstock.kernel.record import Vector
 from penstock.kernel.usage import Usage, UsageQuery, UsageRow
 from penstock.kernel.window import Span
@@ -169,10 +169,21 @@ def a_metric(id: str = "metric-1", aggregation: Aggregation = Aggregation.SUM, *
 
 def rows_of(aggregation: Aggregation, events: Iterable[Used], span: Span, keys: tuple[str, ...]) -> list[UsageRow]:
     groups: dict[tuple[GroupValue, ...], list[Used]] = {}
+    is_level = aggregation is Aggregation.TIME_WEIGHTED_SUM
     for used in events:
-        if used.at in span:
+        if used.at in span or (is_level and used.at < span.end):
             groups.setdefault(tuple(used.groups.get(key) for key in keys), []).append(used)
+    if is_level:
+        levels = [(group, _area(held, span), sum(used.at in span for used in held)) for group, held in groups.items()]
+        return [UsageRow(span, group, area, inside) for group, area, inside in levels if area or inside]
     return [UsageRow(span, group, _value(aggregation, held), len(held)) for group, held in groups.items()]
+
+
+@exact
+def _area(changes: list[Used], span: Span) -> Decimal:
+    """In units x seconds."""
+    us = timedelta(microseconds=1)
+    return sum((Decimal(u.value) * ((span.end - max(u.at, span.start)) // us) for u in changes), ZERO).scaleb(-6)
 
 
 @exact

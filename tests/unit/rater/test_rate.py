@@ -205,6 +205,17 @@ def test_what_each_metric_bills_and_in_which_slice(
     assert found == slices
 
 
+def test_a_level_is_billed_for_as_long_as_it_stood_whatever_the_price_does() -> None:
+    """Two seats from 6 June, one from 26 June; 0.36 an hour each, and half of that from the middle of June."""
+    events = [Used(june(6), "2"), Used(june(26), "-1")]
+
+    charges = charged(halves(usd("0.0001"), usd("0.00005")), events, (), Aggregation.TIME_WEIGHTED_SUM)
+
+    day = 86_400
+    assert [c.quantity for c in charges] == [9 * 2 * day, (11 * 2 + 5) * day]
+    assert [str(c.list_amount) for c in charges] == ["155.52", "116.64"]
+
+
 def test_a_metric_that_does_not_add_up_begins_anew_with_a_new_price() -> None:
     events = [Used(june(2), "ann"), Used(june(3), "bob"), Used(june(20), "ann")]
 

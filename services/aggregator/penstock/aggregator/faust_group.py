@@ -25,6 +25,7 @@ from penstock.aggregator.faust_assign import Rendezvous
 BEATS_PER_SESSION = 5
 RESTART_DELAY_MS = 1_000
 STOP_TIMEOUT_S = 20
+CHATTY = ("faust", "mode", "aiokafka.consumer")  # a dozen lines for each start and each rebalance
 NEVER_S = 10**9  # Faust's alarms about records that nobody takes out of its consumer: nobody is meant to
 
 logger = logging.getLogger(__name__)
@@ -64,6 +65,8 @@ class Group:
 
     async def start(self) -> None:
         """Join, and stay a member until `stop`. The first assignment comes later, by `tell`."""
+        for name in CHATTY:
+            logging.getLogger(name).setLevel(logging.WARNING)
         self._living = asyncio.create_task(self._live())
 
     async def _live(self) -> None:

@@ -95,8 +95,6 @@ class FaustOwners:
                 holding.cancel()
             await asyncio.gather(*late, return_exceptions=True)
         await self._group.stop()
-        if self._quarantine is not None:
-            await self._quarantine.close()
 
     def _tell(self, assigned: frozenset[int]) -> None:
         logger.info("this process is given partitions %s", sorted(assigned))
@@ -108,12 +106,14 @@ class FaustOwners:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            for partition, owner in list(self._owners.items()):
-                if partition not in self._wanted or await self._is_overtaken(owner):
-                    owner.release()
+            for partition in self._owners.keys() - self._wanted:
+                self._owners[partition].release()
             self.stopped = {p: why for p, why in self.stopped.items() if p in self._wanted}
             for partition in sorted(self._wanted - self._holding.keys() - self.stopped.keys()):
                 self._holding[partition] = asyncio.create_task(self._hold(partition))
+            for owner in self.owners:
+                if owner.restores and await self._is_overtaken(owner):
+                    owner.release()  # and begin again as of that marker
 
     async def _is_overtaken(self, owner: Owner) -> bool:
         """Whether another owner got further while this process was away: what it wrote need not be folded again."""
