@@ -43,7 +43,7 @@ class Row(msgspec.Struct, frozen=True):
 
 
 ROWS = (
-    Row("HTTP, batches of 100", "http", 100, 16, 150_000, 250_000),
+    Row("HTTP, batches of 100", "http", 100, 64, 150_000, 250_000),
     Row("HTTP, batches of 1,000", "http", 1_000, 16, 200_000, 350_000),
     Row("gRPC stream, batches of 1,000", "grpc", 1_000, 16, 150_000, 300_000),
     Row("Arrow over HTTP, batches of 10,000", "arrow", 10_000, 8, 300_000, 500_000),

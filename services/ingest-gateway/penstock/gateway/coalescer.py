@@ -39,7 +39,7 @@ class CoalescerSettings(msgspec.Struct, frozen=True):
     """`queue_bytes_max` bounds the request bodies that arrive, wait or are being appended; beyond it `TooMany`."""
 
     linger_ms: int = 5
-    batch_events_max: int = 20_000
+    batch_events_max: int = 5_000
     batch_bytes_max: int = 8 * 1024 * 1024  # of request bodies; a larger request is a batch of its own
     piece_bytes_max: int = 1024 * 1024  # of properties, before compression
     queue_bytes_max: int = 64 * 1024 * 1024
