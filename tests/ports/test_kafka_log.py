@@ -15,6 +15,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.record._crc32c import crc
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from kafka_part import kafka_settings
@@ -248,19 +249,18 @@ def test_a_record_that_is_not_ours_comes_as_foreign_with_its_bytes(kafka_address
     asyncio.run(story())
 
 
-def test_a_gap_between_offsets_is_named_and_never_jumped(kafka_address: str) -> None:
+def test_the_end_of_somebody_elses_transaction_is_a_foreign_record(kafka_address: str) -> None:
     async def story() -> None:
         settings = kafka_settings(kafka_address)
         log = await KafkaLog.open(settings)
         foreign = AIOKafkaProducer(bootstrap_servers=kafka_address, transactional_id=settings.topic)
-        async with foreign, foreign.transaction():  # its commit marker takes offset 1, and no record has that
+        async with foreign, foreign.transaction():  # its commit marker takes offset 1
             await foreign.send(settings.topic, b"in a transaction", partition=0, headers=headers_of(Kind.CHUNK, 7))
         assert [r.payload for r in await log.read(0, 0, 1, 0)] == [b"in a transaction"]
-        with pytest.raises(LogDamaged, match="partition 0: offset 1 is missing"):
-            await log.read(0, 1, 1, 20_000)  # the broker writes the marker after it has answered
+        [marker] = await log.read(0, 1, 1, 20_000)  # the broker writes the marker after it has answered
+        assert (marker.kind, marker.offset, marker.payload) == (Kind.FOREIGN, 1, b"")
         assert await append(log, b"after") == 2
-        with pytest.raises(LogDamaged, match="partition 0: offset 1 is missing"):
-            await log.read(0, 1, 100, 0)
+        assert [r.kind for r in await log.read(0, 1, 100, 0)] == [Kind.FOREIGN, Kind.CHUNK]
         await log.close()
 
     asyncio.run(story())
@@ -272,6 +272,33 @@ def a_batch(*payloads: bytes) -> bytes:
     for offset, payload in enumerate(payloads):
         builder.append(offset, 1_000, None, payload, headers_of(Kind.CHUNK, 7))
     return bytes(builder.build())
+
+
+def as_appended(batch: bytes) -> bytes:
+    """The batch as the broker keeps it: its time is the broker's."""
+    kept = bytearray(batch)
+    kept[22] |= 0x08
+    kept[17:21] = crc(bytes(kept[21:])).to_bytes(4, "big")
+    return bytes(kept)
+
+
+@pytest.mark.parametrize("headers", [[("kind", None)], [("kind", b"\0"), ("stamped_at_us", None)], []])
+def test_a_record_without_our_headers_is_foreign(headers: list[tuple[str, bytes | None]]) -> None:
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, 0, 1 << 20)
+    builder.append(0, 1_000, None, b"theirs", headers)
+
+    [record] = decode_records(3, 0, 100, as_appended(builder.build()))
+
+    assert (record.kind, record.payload) == (Kind.FOREIGN, b"theirs")
+
+
+def test_a_gap_between_offsets_is_named_and_never_jumped() -> None:
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, 0, 1 << 20)
+    for offset in (0, 2):
+        builder.append(offset, 1_000, None, b"x", headers_of(Kind.CHUNK, 7))
+
+    with pytest.raises(LogDamaged, match="partition 3: offset 1 is missing"):
+        decode_records(3, 0, 100, as_appended(builder.build()))
 
 
 def test_a_record_with_its_senders_time_is_damage() -> None:

@@ -27,6 +27,8 @@ SCHEMA = pa.schema(
         pa.field("properties", pa.binary(), nullable=False),
     ]
 )
+# Windows are stored as seconds in 32 bits.
+TIME_US_END = 2**32 * 1_000_000
 # One thread: handing a chunk's few small buffers to Arrow's pool costs twice to four times the work itself (measured).
 _ALONE = pa.ipc.IpcReadOptions(use_threads=False)
 _LZ4 = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
@@ -96,11 +98,20 @@ class Chunk:
             with pa.ipc.open_stream(payload, options=_ALONE) as reader:
                 batch = reader.read_next_batch()
                 batch.validate(full=True)
+        except (MemoryError, pa.ArrowCancelled):
+            raise  # passes, and so it is no verdict on the bytes
         except (pa.ArrowException, StopIteration, OSError) as exc:
             raise ValueError("not a chunk") from exc
         if not batch.schema.equals(SCHEMA):
             raise ValueError("a chunk of another schema")
-        return cls(batch)
+        coded = [column.dictionary for column in batch.columns if pa.types.is_dictionary(column.type)]
+        if any(column.null_count for column in [*batch.columns, *coded]):
+            raise ValueError("a chunk with a null in it")
+        chunk = cls(batch)
+        times_us = chunk.times_us
+        if len(times_us) and not 0 <= times_us.min() <= times_us.max() < TIME_US_END:
+            raise ValueError("a chunk with a time before 1970 or after 2105")
+        return chunk
 
     def encode(self) -> bytes:
         sink = pa.BufferOutputStream()

@@ -30,26 +30,38 @@ def decode_records(partition: int, start: int, bytes_max: int, batches: bytes) -
         batch = unpacked.next_batch()
         if not batch.validate_crc():
             raise LogDamaged(f"partition {partition}, at or after offset {end}: the checksum does not match")
-        if not batch.is_control_batch:
-            for record in batch:
-                if record.offset < start:
-                    continue  # a batch comes whole
-                if record.offset != end:
-                    break
-                bytes_max -= len(record.value or b"")
-                if records and bytes_max < 0:
-                    return records
-                records.append(_decode(partition, record))
-                end += 1
+        for record in _of(partition, batch):
+            if record.offset < start:
+                continue  # a batch comes whole
+            if record.offset != end:
+                break
+            bytes_max -= len(record.payload)
+            if records and bytes_max < 0:
+                return records
+            records.append(record)
+            end += 1
         if batch.next_offset > end:
             raise LogDamaged(f"partition {partition}: offset {end} is missing")
     return records
 
 
+def _of(partition: int, batch: Any) -> list[LogRecord]:
+    """A batch's records. All of it is foreign where it is a transaction's end, or has names that are no text."""
+    offsets = range(batch.base_offset, batch.next_offset)
+    at_us = batch.max_timestamp * 1_000
+    foreign = [LogRecord(partition, offset, Kind.FOREIGN, at_us, at_us, b"") for offset in offsets]
+    if batch.is_control_batch:
+        return foreign
+    try:
+        return [_decode(partition, record) for record in batch]
+    except UnicodeDecodeError:  # of a header's name; the checksum was right, so every reader comes to this
+        return foreign
+
+
 def _decode(partition: int, record: Any) -> LogRecord:
     headers = dict(record.headers)
-    kind = int.from_bytes(headers.get("kind", b""), "big")
-    stamp = headers.get("stamped_at_us", b"")
+    kind = int.from_bytes(headers.get("kind") or b"", "big")
+    stamp = headers.get("stamped_at_us") or b""
     if record.timestamp_type != LOG_APPEND_TIME:
         raise LogDamaged(f"partition {partition}, offset {record.offset}: its time is not the broker's")
     appended_at_us = record.timestamp * 1_000

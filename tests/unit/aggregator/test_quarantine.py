@@ -9,6 +9,7 @@ import pytest
 from builders import a_chunk, an_event
 from penstock.aggregator.consume import Owner
 from penstock.aggregator.quarantine import Quarantine
+from penstock.aggregator.rebuild import from_log
 from penstock.aggregator.store.memory import MemoryUsageStore
 from penstock.kernel.cell import CONSERVATION
 from penstock.kernel.ports import LogDamaged
@@ -59,6 +60,20 @@ def test_a_poison_record_is_kept_with_its_reason_and_its_neighbours_are_counted(
         [entry] = await quarantine.entries()
         assert (entry.kept.partition, entry.kept.offset, entry.kept.payload) == (0, 1, NOT_A_CHUNK)
         assert (entry.kept.reason, entry.replayed_at) == ("not a chunk", None)
+
+    asyncio.run(story())
+
+
+def test_a_rebuild_from_the_log_passes_what_is_in_quarantine() -> None:
+    async def story() -> None:
+        store = MemoryUsageStore()
+        log = await a_log(chunk_of("a"), NOT_A_CHUNK, chunk_of("b"))
+        await folded(log, store, a_quarantine(MemoryLog(1)))
+
+        found = await from_log(store, log, 0)
+
+        assert found.differences == []
+        assert found.cells > 0
 
     asyncio.run(story())
 

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.kernel.chunk import SCHEMA, Chunk
+from penstock.kernel.chunk import SCHEMA, TIME_US_END, Chunk
 from penstock.kernel.identity import hash_bodies, identify
 
 Row = tuple[str, str, str, str, int, bytes]  # tenant, transaction id, customer, type, time, properties
 ROWS: list[Row] = [
     ("acme", "1", "c1", "call", 1_772_366_400_000_000, b'{"tokens":"1.50"}'),
     ("acme", "2", "c2", "call", 1_772_366_400_000_001, b"{}"),
-    ("other", "1", "c1", "fax", -1, b'{"a":"\xc3\xa4","a":1e3}'),
+    ("other", "1", "c1", "fax", 0, b'{"a":"\xc3\xa4","a":1e3}'),
 ]
 rows_of_events = st.lists(
     st.tuples(
@@ -26,7 +26,7 @@ rows_of_events = st.lists(
         st.text(min_size=1, max_size=8),
         st.text(max_size=4),
         st.text(max_size=4),
-        st.integers(-(2**62), 2**62),
+        st.integers(0, TIME_US_END - 1),
         st.binary(max_size=20),
     ),
     max_size=12,
@@ -145,6 +145,33 @@ def test_a_payload_whose_codes_point_nowhere_is_refused() -> None:
 
     with pytest.raises(ValueError, match="not a chunk"):
         Chunk.decode(Chunk(pa.RecordBatch.from_arrays(columns, schema=SCHEMA)).encode())
+
+
+@pytest.mark.parametrize("name", SCHEMA.names)
+def test_a_null_is_refused_in_every_column(name: str) -> None:
+    columns = [a_chunk(ROWS).arrow(each) for each in SCHEMA.names]
+    place = SCHEMA.get_field_index(name)
+    columns[place] = pa.array([None, *columns[place].to_pylist()[1:]], SCHEMA.field(name).type)
+
+    with pytest.raises(ValueError, match="a null in it"):
+        Chunk.decode(Chunk(pa.RecordBatch.from_arrays(columns, schema=SCHEMA)).encode())
+
+
+@pytest.mark.parametrize("time_us", [-1, TIME_US_END, 2**62])
+def test_a_time_that_no_window_can_hold_is_refused(time_us: int) -> None:
+    with pytest.raises(ValueError, match="before 1970 or after 2105"):
+        Chunk.decode(a_chunk([("acme", "1", "c1", "call", time_us, b"{}")]).encode())
+
+
+def test_a_lack_of_memory_is_no_verdict_on_the_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def starved(*_: Any, **__: Any) -> None:
+        raise pa.lib.ArrowMemoryError("malloc of size 64 failed")
+
+    payload = a_chunk(ROWS).encode()
+    monkeypatch.setattr(pa.ipc, "open_stream", starved)
+
+    with pytest.raises(MemoryError):
+        Chunk.decode(payload)
 
 
 def test_a_stream_of_another_schema_is_refused() -> None:

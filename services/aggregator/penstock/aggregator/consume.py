@@ -24,8 +24,8 @@ from penstock.ids.memory import MemoryShelf
 from penstock.kernel.cell import FILLED_US, Cell, CellKey
 from penstock.kernel.control import MetricArchived, MetricDefined, decode_control
 from penstock.kernel.meter import Metric
-from penstock.kernel.ports import EventLog, Flush, IdShelf, LogDamaged, UsageStore
-from penstock.kernel.problems import Problem, Refused
+from penstock.kernel.ports import EventLog, Flush, IdShelf, LogDamaged, LogTrimmed, UsageStore
+from penstock.kernel.problems import LogUnavailable, Problem, Refused
 from penstock.kernel.record import Kind, LogIdentity, LogRecord, Marker
 from penstock.kernel.window import BASE_WINDOW_US
 
@@ -137,7 +137,7 @@ class Owner:
                     await self._gather()
                 await self._written()
                 return
-            except (Problem, OSError) as exc:
+            except (Problem, OSError, MemoryError) as exc:
                 logger.warning("partition %d starts again from its marker: %s", self.partition, exc)
                 if self._stopping:
                     return  # what is not folded now is folded after the next start
@@ -177,8 +177,10 @@ class Owner:
         if first > marker.offset + 1 or end <= marker.offset:
             raise WrongLog(f"{marker}, but the log holds offsets {first} to {end - 1}")
         if first <= marker.offset:
-            [record, *_] = await self._log.read(self.partition, marker.offset, 1, 0)
-            if record.digest() != marker.digest:
+            records = await self._log.read(self.partition, marker.offset, 1, 0)
+            if not records:
+                raise LogUnavailable(f"the log did not give the record at the marker of partition {self.partition}")
+            if records[0].digest() != marker.digest:
                 raise WrongLog(f"{marker}, but the log's record there is another one")
 
     def _restored(self, marker: Marker | None) -> tuple[Fold, Applied]:
@@ -346,8 +348,13 @@ class Owner:
         end = min(end - 1, self.offset)  # the marker's own record stays: a start checks its digest
         while kept_from < end:  # by halves: append times never go back
             middle = (kept_from + end) // 2
-            [record, *_] = await self._log.read(self.partition, middle, 1, 0)
-            if record.appended_at_us < newest.appended_at_us - self._retention_us:
+            try:
+                records = await self._log.read(self.partition, middle, 1, 0)
+            except LogTrimmed:
+                return  # somebody else was faster
+            if not records:
+                return
+            if records[0].appended_at_us < newest.appended_at_us - self._retention_us:
                 kept_from = middle + 1
             else:
                 end = middle

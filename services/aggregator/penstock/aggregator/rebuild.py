@@ -14,6 +14,7 @@ import msgspec
 from penstock.aggregator.audit import ALL_TENANTS, Difference, ahead_of, compare
 from penstock.aggregator.auditor import WINDOWS_END_US, Auditor, Findings
 from penstock.aggregator.consume import Owner
+from penstock.aggregator.quarantine import Quarantine
 from penstock.aggregator.store.memory import MemoryUsageStore
 from penstock.kernel.cell import CONSERVATION, FILLED_US, Cell, CellKey
 from penstock.kernel.event import BACKDATE_DAYS_MAX
@@ -59,6 +60,16 @@ class Prefix:
         """The log is its owner's to close."""
 
 
+class _KeptAlready(Quarantine):
+    """What cannot be read was put away when it was folded first."""
+
+    def __init__(self) -> None:
+        """Opens nothing."""
+
+    async def keep(self, record: LogRecord, reason: str) -> None:
+        """Nothing to do."""
+
+
 def settled_marker(store: UsageStore, partition: int) -> Marker:
     """The partition's marker. Raise `NotRebuilt` where it has none, or where a flush was cut short."""
     marker = store.marker(partition)
@@ -83,7 +94,7 @@ async def from_log(store: UsageStore, log: EventLog, partition: int) -> Findings
             "Use --from-events"
         )
     beside = MemoryUsageStore()
-    owner = Owner(partition, Prefix(log, marker.offset), beside, KEEP_ALL_US)
+    owner = Owner(partition, Prefix(log, marker.offset), beside, KEEP_ALL_US, quarantine=_KeptAlready())
     await owner.restore()
     while owner.offset < marker.offset and await owner.step(0):
         pass

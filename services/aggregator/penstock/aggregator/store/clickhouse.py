@@ -313,7 +313,10 @@ class ClickHouseUsageStore:
         settings = {**settings, "output_format_arrow_string_as_string": 0}
         clause = ", ".join(f"{name} = {value}" for name, value in settings.items())
         with _translated(), self._reader() as client:
-            return client.query_arrow(f"{sql} SETTINGS {clause}", parameters=asked)
+            try:
+                return client.query_arrow(f"{sql} SETTINGS {clause}", parameters=asked)
+            except pa.ArrowException as exc:  # an answer that broke off after its head
+                raise StoreUnavailable("the usage store's answer is not whole") from exc
 
     @contextlib.contextmanager
     def _reader(self) -> Iterator[Any]:
