@@ -92,6 +92,7 @@ def asked(ids: Mapping[str, str]) -> dict[str, tuple[str, Body | None]]:
         "GET /v1/billable-metrics": (NOTHING, None),
         "GET /v1/billable-metrics/{metric_id}": (NOT_FOUND, None),
         "POST /v1/billable-metrics/archive": (NOT_FOUND, {"id": ids["metric_id"]}),
+        "POST /v1/billable-metrics/update": (NOT_FOUND, {"id": ids["metric_id"], "name": "theirs"}),
         "POST /v1/usage": (
             NOT_FOUND,
             {"billable_metrics": [{"id": ids["metric_id"]}], "customer_ids": [ids["customer_id"]], **days},
