@@ -169,16 +169,17 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(consume, "CELLS_MAX", 3)
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", range(0, 24, 3))
 @pytest.mark.usefixtures("small")
 def test_whatever_fails_while_events_flow_the_figures_are_those_of_the_reference(seed: int) -> None:
-    world = World(seed, fault_share=(0, 0.2, 0.5)[seed % 3])
+    worlds = [World(seed + n, fault_share) for n, fault_share in enumerate((0, 0.2, 0.5))]
 
-    asyncio.run(play(world))
+    for world in worlds:
+        asyncio.run(play(world))
 
-    assert world.store.faults or seed % 3 == 0
-    assert {name: world.figures(name) for name in BODIES} == {name: expected(name, world.sent) for name in BODIES}
-    assert world.store.fills(None) == {(0, name): FILLED_US for name in BODIES}
+        assert {name: world.figures(name) for name in BODIES} == {name: expected(name, world.sent) for name in BODIES}
+        assert world.store.fills(None) == {(0, name): FILLED_US for name in BODIES}
+    assert sum(world.store.faults for world in worlds)  # threads take turns as they like: one world may be lucky
 
 
 def is_caught(fault_share: float) -> bool:

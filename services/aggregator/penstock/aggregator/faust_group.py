@@ -131,6 +131,9 @@ class _MembersOnly(BootStrategy):
 class _App(faust.App):
     BootStrategy = _MembersOnly
 
+    def _create_directories(self) -> None:
+        """Faust would make a folder for its tables in the working directory; there are no tables."""
+
 
 def _app(settings: GroupSettings, assigned: Callable[..., Any]) -> Any:
     session_s = settings.session_timeout_ms / 1000
