@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from penstock.aggregator.audit_chore import AuditChore, ReadLog
 from penstock.aggregator.auditor import Auditor
+from penstock.aggregator.backfills import Backfills
 from penstock.aggregator.consume import Owner
 from penstock.aggregator.faust_owners import FaustOwners
 from penstock.aggregator.metrics import Metrics
@@ -27,7 +28,7 @@ from penstock.app.measured_log import MeasuredLog
 from penstock.app.part import Chore, Part
 from penstock.app.quarantine_command import quarantine_log
 from penstock.app.route_table import aggregator_routes
-from penstock.app.services import USAGE
+from penstock.app.services import LAYERS, USAGE
 from penstock.ids.shelf import Shelf
 from penstock.kernel.control import Control, encode_control
 from penstock.kernel.ports import Catalog, Clock, Customers, EventLog, GatewayMemory
@@ -40,6 +41,7 @@ from penstock.web.route import Route
 CONTROL_TIMEOUT_S = 30
 READ_TIMEOUT_S = 30
 PENDING_INTERVAL_S = 5
+SETTLE_INTERVAL_S = 1
 US_PER_S, US_PER_HOUR = 1_000_000, 3_600_000_000
 
 logger = logging.getLogger(__name__)
@@ -65,10 +67,12 @@ class AggregatorPart(Part):
         config = self._config = common.config
         self._clock, self._telemetry, self._tables = common.clock, common.telemetry, tables
         self.store, self._log, self._fold_drain_s = store, log, fold_drain_s
-        self.metrics = Metrics(catalog, common.clock, control_sender(log, common.clock, common.loop))
+        send = control_sender(log, common.clock, common.loop)
+        self.metrics = Metrics(catalog, common.clock, send)
+        self.backfills = Backfills(catalog, common.clock, send, lambda: self.usage.vector())
         self.transactions = Transactions(store, self.metrics, log.identity)
         self.usage_cache = UsageCache(config.usage_cache_bytes_max, common.telemetry.usage_looked_up)
-        self.usage = UsageService(store, self.metrics, config.partitions, self.usage_cache)
+        self.usage = UsageService(store, self.metrics, config.partitions, self.usage_cache, self.backfills.in_force)
         self.auditor = Auditor(store, config.partitions)
         reader = log_reader(log, common.loop)
         self._audit_chore = AuditChore(self.auditor, store, reader, config.audit_events_max, random.Random())
@@ -111,13 +115,14 @@ class AggregatorPart(Part):
             self.store,
             self.transactions,
             self.auditor,
+            self.backfills,
             lambda: self.runtime.owners,
             *self._met,
             self._clock,
         )
 
     def served(self) -> Sequence[Served]:
-        return [(USAGE, self.usage)]
+        return [(USAGE, self.usage), (LAYERS, self.backfills)]
 
     def checks(self) -> Sequence[Check]:
         checks = [Check("fold", self._look_at_fold)]
@@ -144,6 +149,7 @@ class AggregatorPart(Part):
         chores = [
             Chore(PENDING_INTERVAL_S, self.metrics.send_pending),
             Chore(PENDING_INTERVAL_S, self.usage.retire_replaced),
+            Chore(SETTLE_INTERVAL_S, self.backfills.settle),
         ]
         interval_ms = self._config.audit_interval_ms
         return [*chores, Chore(interval_ms / 1000, self.audit)] if interval_ms else chores

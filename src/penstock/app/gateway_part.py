@@ -22,6 +22,7 @@ from penstock.gateway.grpc_server import GrpcServer, GrpcSettings
 from penstock.gateway.ingest import Gateway, GatewaySettings
 from penstock.gateway.keys import Keys
 from penstock.gateway.rate_limit import RateLimits
+from penstock.kernel.layer_ports import OpenLayers
 from penstock.kernel.ports import Catalog
 from penstock.rpc.server import Served
 from penstock.web.route import Principal, Route
@@ -31,7 +32,13 @@ class GatewayPart(Part):
     """`log` is the process's; the part neither opens nor closes it."""
 
     def __init__(
-        self, common: Common, tables: Tables, catalog: Catalog, log: MeasuredLog, room: Room = room_always
+        self,
+        common: Common,
+        tables: Tables,
+        catalog: Catalog,
+        log: MeasuredLog,
+        layers: OpenLayers,
+        room: Room = room_always,
     ) -> None:
         config = self._config = common.config
         self._telemetry, self._tables = common.telemetry, tables
@@ -42,13 +49,15 @@ class GatewayPart(Part):
         self._followed = (
             None if config.tables == SQLITE else FollowedKeys(self._key_book, common.clock, config.key_age_ms_max)
         )
-        self.gateway = Gateway(log, common.clock, gateway_settings(config), common.telemetry, room)
+        self.gateway = Gateway(log, common.clock, gateway_settings(config), common.telemetry, room, layers)
         self._grpc = GrpcServer(self.gateway, self._authenticate, GrpcSettings(drain_ms_max=config.grpc_drain_ms_max))
 
     @classmethod
-    async def open(cls, common: Common, log: MeasuredLog, room: Room = room_always) -> GatewayPart:
+    async def open(
+        cls, common: Common, log: MeasuredLog, layers: OpenLayers, room: Room = room_always
+    ) -> GatewayPart:
         tables = Tables(common.config, "gateway")
-        return cls(common, tables, await tables.catalog(), log, room)
+        return cls(common, tables, await tables.catalog(), log, layers, room)
 
     async def authenticate(self, header: str | None) -> Principal:
         """Who presents this header. Never waits for more than a look for a key that is not known."""

@@ -11,6 +11,8 @@ from typing import Any
 
 from penstock.aggregator.audit_api import AuditApi
 from penstock.aggregator.auditor import Auditor
+from penstock.aggregator.backfills import Backfills
+from penstock.aggregator.backfills_api import BackfillsApi
 from penstock.aggregator.consume import Owner
 from penstock.aggregator.http_api import AggregatorApi
 from penstock.aggregator.metrics import Metrics
@@ -36,6 +38,7 @@ def aggregator_routes(
     store: UsageStore,
     transactions: Transactions,
     auditor: Auditor,
+    backfills: Backfills,
     owners: Callable[[], Sequence[Owner]],
     customers: Customers,
     memory: GatewayMemory,
@@ -49,6 +52,7 @@ def aggregator_routes(
         *AggregatorApi(metrics, usage, store, customers, clock).routes(),
         *TransactionsApi(transactions, customers, memory).routes(),
         *AuditApi(auditor, customers).routes(),
+        *BackfillsApi(backfills, store, customers, clock).routes(),
         Route("GET", "/v1/pipeline", Scope.READ, pipeline, "aggregator"),
     ]
 
@@ -58,7 +62,7 @@ def every_route() -> list[Route]:
     elsewhere: Any = None
     return [
         *gateway_routes(elsewhere),
-        *aggregator_routes(*[elsewhere] * 9),
+        *aggregator_routes(*[elsewhere] * 10),
         *rater_routes(elsewhere, elsewhere, elsewhere),
         *ContractsService(*[elsewhere] * 6).routes(),
     ]

@@ -82,7 +82,8 @@ class HttpApp:
         _demand(principal, Scope.INGEST)
         content_type, encoding = scope.headers.get("content-type"), scope.headers.get("content-encoding")
         body = await self._bodies.read(scope, protocol)
-        return await ingest_http(gateway, principal, body, content_type, encoding)
+        backfill_id = dict(parse_qsl(scope.query_string)).get("backfill_id") if scope.query_string else None
+        return await ingest_http(gateway, principal, body, content_type, encoding, backfill_id)
 
     async def _route(self, scope: Any, protocol: Any, call: Call) -> Response:
         found = self._router.find(scope.method, scope.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from penstock.kernel.layer_ports import OpenLayers
 from penstock.kernel.ports import Customers, GatewayMemory, Rating, UsageReader
 from penstock.rpc.port import Service
 
@@ -9,4 +10,5 @@ from penstock.rpc.port import Service
 USAGE = Service(UsageReader, reads=["metric", "usage", "settled"])  # type: ignore[type-abstract]
 RATING = Service(Rating, reads=["charges", "rate_card_id", "metrics_of", "product_names"])  # type: ignore[type-abstract]
 CUSTOMERS = Service(Customers, reads=["keys_of", "customer_of", "name_of"])  # type: ignore[type-abstract]
+LAYERS = Service(OpenLayers, reads=["open_layer"])  # type: ignore[type-abstract]
 MEMORY = Service(GatewayMemory, reads=["not_accepted"])  # type: ignore[type-abstract]

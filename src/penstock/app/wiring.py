@@ -21,9 +21,9 @@ from penstock.app.pressure import FoldPressure
 from penstock.app.rater_part import RaterPart
 from penstock.app.route_table import every_route
 from penstock.app.runtime import Assemble, Assembly
-from penstock.app.services import CUSTOMERS, MEMORY, RATING, USAGE
+from penstock.app.services import CUSTOMERS, LAYERS, MEMORY, RATING, USAGE
 from penstock.app.settings import AGGREGATOR, CONTRACTS, GATEWAY, RATER, UP
-from penstock.app.siblings_part import CallsPart, KeysPart, SiblingsPart, trust_of
+from penstock.app.siblings_part import CallsPart, KeysPart, SiblingsPart
 from penstock.kernel.problems import Refused
 
 
@@ -39,7 +39,7 @@ async def everything(common: Common) -> Assembly:
     rater = await RaterPart.open(common, aggregator.usage)
     contracts = await ContractsPart.open(common, rater.rating, aggregator.usage)
     room = FoldPressure(aggregator.runtime.owners, common.clock, config.fold_lag_ms_max).room
-    gateway = await GatewayPart.open(common, log, room)
+    gateway = await GatewayPart.open(common, log, aggregator.backfills, room)
     aggregator.meet(contracts.customers, gateway.gateway.memory)
     parts = [LogPart(config, log), gateway, aggregator, rater, contracts]
     return Assembly("Penstock", parts, gateway.authenticate, log, gateway.gateway)
@@ -48,13 +48,14 @@ async def everything(common: Common) -> Assembly:
 async def gateway_alone(common: Common) -> Assembly:
     """Takes events; forwards what it does not own."""
     config = common.config
-    trust_of(config)
+    # Only events of backfills need the aggregator, so live ones do not wait for it.
+    siblings = SiblingsPart(common, needed=(), told=(AGGREGATOR,))
     log = await _shared_log(common)
-    gateway = await GatewayPart.open(common, log)
+    gateway = await GatewayPart.open(common, log, siblings[AGGREGATOR].port(LAYERS))
     urls = {AGGREGATOR: config.aggregator_url, RATER: config.rater_url, CONTRACTS: config.contracts_url}
     forwarder = Forwarder(urls, config.forward_timeout_ms)
     calls = CallsPart(common, GATEWAY, [gateway])
-    parts = [LogPart(config, log), gateway, calls, ForwardPart(forwarder, tuple(urls))]
+    parts = [LogPart(config, log), siblings, gateway, calls, ForwardPart(forwarder, tuple(urls))]
     elsewhere = [route for route in every_route() if forwarder.owns(route.owner)]
     return Assembly("Penstock gateway", parts, gateway.authenticate, log, gateway.gateway, forwarder, elsewhere)
 

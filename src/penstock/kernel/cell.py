@@ -54,6 +54,19 @@ class Cell(msgspec.Struct, gc=False):
     weighted: Decimal = ZERO
 
 
+class LayerWindows(msgspec.Struct, frozen=True):
+    """Windows [`start_us`, `end_us`) and customer keys (all where None) whose cells stand in another scope."""
+
+    scope: str
+    start_us: int
+    end_us: int
+    customers: tuple[str, ...] | None
+
+    def has(self, customer: str, window_us: int) -> bool:
+        is_near = self.start_us <= window_us < self.end_us
+        return is_near and (self.customers is None or customer in self.customers)
+
+
 class CellQuestion(msgspec.Struct, frozen=True):
     """Which cells to read, and how to merge them. All times are starts of 15-minute windows, in microseconds.
 
@@ -63,7 +76,8 @@ class CellQuestion(msgspec.Struct, frozen=True):
     instead of one count. `by_customer` tells customer keys apart; `owners`, one per key of `customers`, are the names
     under which it does so: keys of one owner merge. Where `kept` is given, only those pairs of groups and owner have
     rows of their own; all others merge into the rest, a row with groups () and customer None. With `versions_only`
-    there are no rows at all: the question is whether anything changed.
+    there are no rows at all: the question is whether anything changed. What `layers`, which do not overlap, have is
+    read from their scopes instead of the tenant's.
     """
 
     tenant: str
@@ -81,6 +95,12 @@ class CellQuestion(msgspec.Struct, frozen=True):
     owners: tuple[str, ...] = ()
     kept: tuple[KeptGroup, ...] | None = None
     versions_only: bool = False
+    layers: tuple[LayerWindows, ...] = ()
+
+    def is_in_scope(self, scope: str, customer: str, window_us: int) -> bool:
+        """Whether the cells that stand there are asked for in this scope: a layer's, or else the tenant's."""
+        layer = next((each for each in self.layers if each.has(customer, window_us)), None)
+        return scope == (self.tenant if layer is None else layer.scope)
 
     def owner_of(self, customer: str) -> str:
         """The name that a row by customer has for one of the keys asked for."""

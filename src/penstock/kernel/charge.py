@@ -78,3 +78,4 @@ class ChargeSet(msgspec.Struct, frozen=True):
     period: Span
     vector: Vector
     charges: tuple[Charge, ...]
+    layers: tuple[str, ...] = ()  # the ids of the backfills that were in force for the tenant

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from penstock.kernel.layer import Layer
 from penstock.kernel.meter import Metric
 
 
@@ -29,7 +30,25 @@ class MetricArchived(msgspec.Struct, frozen=True, tag="metric_archived"):
     metric_id: str
 
 
-Control = MetricDefined | MetricArchived
+class LayerOpened(msgspec.Struct, frozen=True, tag="layer_opened"):
+    """From this record on, events of the layer's scope are a backfill's."""
+
+    id: str
+    subject: str
+    sequence: int
+    layer: Layer
+
+
+class LayerCommitted(msgspec.Struct, frozen=True, tag="layer_committed"):
+    """From this record on, live events of the layer's interval count in it too."""
+
+    id: str
+    subject: str
+    sequence: int
+    layer: Layer
+
+
+Control = MetricDefined | MetricArchived | LayerOpened | LayerCommitted
 
 _DECODER = msgspec.json.Decoder(Control)
 

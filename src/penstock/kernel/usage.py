@@ -53,10 +53,11 @@ class UsageRow(msgspec.Struct, frozen=True):
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Rows ordered by span, then groups, then customer key, and the vector they are as of: one consistent cut.
+    """Rows ordered by span, then groups, then customer key, and what they are as of: one consistent cut.
 
     Where the greatest were asked for: by span, then from the greatest down, the rest last.
     """
 
     rows: tuple[UsageRow, ...]
     vector: Vector
+    layers: tuple[str, ...] = ()  # the ids of the backfills that were in force for the tenant

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -89,8 +90,8 @@ class AuditApi:
         metrics = self._metrics(request.tenant, body.billable_metric_id)
         keys = None if body.customer_id is None else self._keys(request.tenant, body.customer_id)
         found = Findings()
-        for metric_id in metrics:
-            found.add(self._auditor.cells(request.tenant, metric_id, keys, span_us))
+        for scope, metric_id in itertools.product(self._auditor.scopes(request.tenant), metrics):
+            found.add(self._auditor.cells(scope, metric_id, keys, span_us))
         if body.billable_metric_id is None and keys is None:
             self._conserve(request.tenant, span_us, found)
         shown = [difference_view(difference) for difference in found.differences[:DIFFERENCES_SHOWN_MAX]]

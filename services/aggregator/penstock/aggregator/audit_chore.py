@@ -26,6 +26,7 @@ CUSTOMERS_PER_PASS = 10
 PLACES_PER_PASS_MAX = 20
 PASS_MS_MAX = 1_000
 DOUBTFUL_MAX = 100
+LAYERS_SHARE = 0.2  # of the passes that look at a layer of a backfill, where there are any
 LOG_BYTES_MAX = 32 * 2**20
 
 # Log records of a partition from an offset on, up to some bytes. Raises `LogTrimmed`.
@@ -141,6 +142,11 @@ class AuditChore:
         customers = self._next_customers(metric.tenant)
         end_us = min(marker.clock_us for marker in markers.values()) // BASE_WINDOW_US * BASE_WINDOW_US
         windows = range(max(0, end_us // US_PER_DAY - DAYS_BACK) * US_PER_DAY, end_us, BASE_WINDOW_US)
+        layers = [each.layer for each in self._auditor.layers().values() if each.layer.tenant == metric.tenant]
+        if layers and self._chance.random() < LAYERS_SHARE:
+            layer = self._chance.choice(layers)
+            metric = msgspec.structs.replace(metric, tenant=layer.scope)  # its cells stand there
+            windows = range(layer.start_us, layer.end_us, BASE_WINDOW_US)
         if not customers or not windows:
             return
         left = self._events_max

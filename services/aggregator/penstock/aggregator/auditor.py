@@ -19,12 +19,15 @@ from penstock.aggregator.audit import (
     ahead_of,
     compare,
     conservation_differences,
+    layer_lives,
     lives,
     outcome_key,
 )
 from penstock.aggregator.cut import read_as_one_cut
 from penstock.aggregator.fill import cells_of
+from penstock.aggregator.layers import events_of, follow
 from penstock.kernel.cell import CONSERVATION, FILLED_US, Cell, CellKey
+from penstock.kernel.layer import FollowedLayer, tenant_of
 from penstock.kernel.ports import UsageStore
 from penstock.kernel.record import Vector
 from penstock.kernel.window import BASE_WINDOW_US, Span, from_us
@@ -60,6 +63,14 @@ class Auditor:
         """The metrics of every partition, by id."""
         return [lives(self._store.control_records(p)) for p in range(self.partitions)]
 
+    def layers(self) -> dict[str, FollowedLayer]:
+        """The layers of backfills, by scope."""
+        return follow([layer_lives(self._store.control_records(p)) for p in range(self.partitions)])
+
+    def scopes(self, tenant: str) -> list[str]:
+        """Wherever the tenant's metrics have cells: its own scope, and those of its layers."""
+        return [tenant, *(scope for scope in self.layers() if tenant_of(scope) == tenant)]
+
     def cells(
         self,
         tenant: str,
@@ -69,6 +80,8 @@ class Auditor:
         partition: int | None = None,
     ) -> Findings:
         """Audit one metric's cells of these windows. `span_us` is whole windows; None is every customer, or partition.
+
+        `tenant` may be the scope of a layer of its tenant.
 
         A partition that has not come to the metric's control record, or is still being filled, has none to audit yet.
         """
@@ -123,7 +136,10 @@ class Auditor:
         metric = known[with_events[0]].metric
         span = Span(from_us(span_us[0]), from_us(span_us[1]))
         only = with_events[0] if len(with_events) == 1 else None
-        return cells_of(metric, self._store.read_events(tenant, customers, span, as_of, only))
+        layer = None if tenant == metric.tenant else self.layers().get(tenant)
+        if layer is None:
+            return cells_of(metric, self._store.read_events(tenant, customers, span, as_of, only), scope=tenant)
+        return cells_of(metric, events_of(self._store, layer, customers, span, as_of, only), scope=tenant)
 
     def conservation(self, partition: int, span_us: SpanUs, tenant: str | None = None) -> Findings:
         """Audit what became of events in these hours of the log clock, from what is stored of events.
@@ -149,8 +165,8 @@ class Auditor:
         found = conservation_differences(stored, counted, partition, through)
         if tenant is None:
             return Findings(len(stored), found)
-        cells = sum(key.tenant == tenant for key in stored)
-        return Findings(cells, [difference for difference in found if difference.key.tenant == tenant])
+        cells = sum(tenant_of(key.tenant) == tenant for key in stored)
+        return Findings(cells, [difference for difference in found if tenant_of(difference.key.tenant) == tenant])
 
     def cut(self, partition: int, since_us: int | None) -> Cut | None:
         """The conservation cells of the hours from `since_us` on (None: the one in which the partition stands).

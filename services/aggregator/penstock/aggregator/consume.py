@@ -11,18 +11,20 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from penstock.aggregator.fill import Filling, bases
 from penstock.aggregator.fill_job import FillJob
 from penstock.aggregator.fold import Fold
+from penstock.aggregator.layers import apply_layer
 from penstock.aggregator.poison import Poison
 from penstock.aggregator.quarantine import Quarantine
 from penstock.ids.memory import MemoryShelf
 from penstock.kernel.cell import FILLED_US, Cell, CellKey
-from penstock.kernel.control import MetricArchived, MetricDefined, decode_control
+from penstock.kernel.control import Control, MetricArchived, MetricDefined, decode_control
+from penstock.kernel.layer import LayerLife
 from penstock.kernel.meter import Metric
 from penstock.kernel.ports import EventLog, Flush, IdShelf, LogDamaged, LogTrimmed, UsageStore
 from penstock.kernel.problems import LogUnavailable, Problem, Refused
@@ -51,7 +53,7 @@ class Applied(msgspec.Struct):
     ids: set[str]
     sequences: dict[str, int]
 
-    def is_news(self, control: MetricDefined | MetricArchived) -> bool:
+    def is_news(self, control: Control) -> bool:
         """Whether to apply it: a repeat or an overtaken one changes nothing. Remembers it."""
         if control.id in self.ids or control.sequence <= self.sequences.get(control.subject, -1):
             return False
@@ -192,12 +194,14 @@ class Owner:
             return Fold(self.partition, ids=ids, partial=windows), applied
         metrics: dict[str, Metric] = {}
         filling: dict[str, Filling] = {}
+        layers: dict[str, LayerLife] = {}
         for offset, payload in self._store.controls(self.partition, marker.offset):
             control = decode_control(payload)
             if applied.is_news(control):
                 apply_definition(metrics, control)
+                apply_layer(layers, control, offset)
                 if isinstance(control, MetricDefined):
-                    filling[control.metric.id] = self._filling(control.metric, offset)
+                    filling[control.metric.id] = self._filling(control.metric, offset, layers)
         fold = Fold(
             self.partition,
             offset=marker.offset,
@@ -206,11 +210,13 @@ class Owner:
             metrics=metrics,
             partial=windows,
             filling={id: each for id, each in filling.items() if fills.get((self.partition, id)) != FILLED_US},
+            layers=layers,
         )
         return fold, applied
 
-    def _filling(self, metric: Metric, offset: int) -> Filling:
-        return Filling(metric, offset, self.partition, self._log.identity.partitions)
+    def _filling(self, metric: Metric, offset: int, layers: Mapping[str, LayerLife]) -> Filling:
+        of_tenant = tuple(life for life in layers.values() if life.layer.tenant == metric.tenant)
+        return Filling(metric, offset, self.partition, self._log.identity.partitions, of_tenant)
 
     async def fill(self) -> bool:
         """Write the next batch of cells of a metric that came after its events; return whether there was one."""
@@ -332,8 +338,9 @@ class Owner:
         control = decode_control(record.payload)
         if self._applied.is_news(control):
             apply_definition(fold.metrics, control)
+            apply_layer(fold.layers, control, record.offset)
             if isinstance(control, MetricDefined):
-                fold.filling[control.metric.id] = self._filling(control.metric, record.offset)
+                fold.filling[control.metric.id] = self._filling(control.metric, record.offset, fold.layers)
         fold.offset = record.offset
         fold.move_clock(record.clock_us)
         marker = marker_at(record, self._log.identity, fold.clock_us)
@@ -361,10 +368,10 @@ class Owner:
         await self._log.trim(self.partition, kept_from)
 
 
-def apply_definition(metrics: dict[str, Metric], control: MetricDefined | MetricArchived) -> None:
+def apply_definition(metrics: dict[str, Metric], control: Control) -> None:
     if isinstance(control, MetricDefined):
         metrics[control.metric.id] = control.metric
-    else:
+    elif isinstance(control, MetricArchived):
         metrics.pop(control.metric_id, None)
 
 

@@ -11,9 +11,10 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 
-from penstock.aggregator.fill import Filling, cells_of
+from penstock.aggregator.fill import Filling
 from penstock.kernel.cell import FILLED_US, Cell, CellKey
 from penstock.kernel.ports import UsageStore
 from penstock.kernel.problems import Problem
@@ -68,7 +69,8 @@ class FillJob:
         cells: dict[CellKey, Cell] = {}
         if left:
             span = Span(*map(from_us, left[0]))
-            cells = cells_of(filling.metric, filling.events(self._store, None, span), version=filling.offset)
+            for scope in filling.scopes:
+                cells |= filling.cells(self._store, scope, None, span)
         through_us = left[0][1] if len(left) > 1 else FILLED_US
         self._store.write_fill(partition, metric_id, cells, through_us)
         del left[:1]
@@ -81,8 +83,10 @@ class FillJob:
         begun_us = self._store.fills(self._partition).get((self._partition, filling.metric.id), 0)
         if begun_us == FILLED_US:
             return []
-        hours = self._store.event_hours(filling.metric.tenant, self._partition, filling.offset)
-        return stretches(hours, begun_us)
+        hours: Counter[int] = Counter()
+        for scope in filling.scopes:
+            hours.update(dict(self._store.event_hours(scope, self._partition, filling.offset)))
+        return stretches(sorted(hours.items()), begun_us)
 
     async def run(self, next_due: Callable[[], Filling | None]) -> None:
         """Fill what is due, a batch at a time, until `stop`. A passing error is logged, and the batch done again."""

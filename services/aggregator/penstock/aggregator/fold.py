@@ -15,12 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.aggregator.fill import Filling
+from penstock.aggregator.layers import age_limits, followed
 from penstock.aggregator.poison import Poison, chunk_of
 from penstock.aggregator.tally import Batch, Contribution, Rows, read_batch_properties, tally
 from penstock.kernel.cell import CONSERVATION, Cell, CellKey, merge
 from penstock.kernel.chunk import Chunk
 from penstock.kernel.event import BACKDATE_DAYS_MAX, FOLD_SLACK_HOURS, GENERATIONS_KEPT, Outcome, Verdict
 from penstock.kernel.idset import IdSet
+from penstock.kernel.layer import LayerLife, tenant_of
 from penstock.kernel.meter import Aggregation, Metric
 from penstock.kernel.quantity import exact
 from penstock.kernel.record import US_PER_DAY, Kind, LogRecord
@@ -55,7 +57,8 @@ class Fold:
 
     `partial` are the windows (start, in microseconds) of which the store may hold cells that are not in memory; a cell
     of any other window that is not in memory does not exist. `filling` are the metrics whose cells as of their control
-    records are still being written: what the store does not hold of those is computed from stored events.
+    records are still being written: what the store does not hold of those is computed from stored events. `layers` are
+    those of backfills, by scope.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Fold:
         metrics: Mapping[str, Metric] | None = None,
         partial: set[int] | None = None,
         filling: Mapping[str, Filling] | None = None,
+        layers: Mapping[str, LayerLife] | None = None,
     ) -> None:
         self.partition = partition
         self.offset = offset
@@ -78,6 +82,7 @@ class Fold:
         self.dirty: set[CellKey] = set()
         self.partial = partial if partial is not None else set()
         self.filling = dict(filling or {})
+        self.layers = dict(layers or {})
 
     @exact
     def study(self, records: Sequence[LogRecord]) -> Study:
@@ -123,6 +128,8 @@ class Fold:
         fresh = np.flatnonzero(outcomes == Outcome.UNMATCHED)
         kept = chunk if len(fresh) == len(chunk) else chunk.take(fresh)
         outcomes[fresh] = self._tally(study, kept, offsets[fresh])
+        for scope, rows in followed(self.layers, kept) if self.layers else ():
+            self._tally(study, kept.take(rows), offsets[fresh][rows], scope)
         self._conserve(study, chunk, outcomes, offsets, clock)
         rows = fresh[np.repeat([n < WHOLE_EVENTS_MIN for n in sizes], sizes)[fresh]]
         if len(rows):
@@ -140,7 +147,8 @@ class Fold:
     ) -> npt.NDArray[np.uint8]:
         """An `Outcome` per event, UNMATCHED for those still to be tallied; remembers the new ids."""
         outcomes = np.full(len(chunk), Outcome.UNMATCHED, np.uint8)
-        outcomes[chunk.times_us < clock - LATE_US] = Outcome.LATE
+        since_us = age_limits(self.layers, chunk) if self.layers else chunk.times_us
+        outcomes[since_us < clock - LATE_US] = Outcome.LATE
         judged = np.flatnonzero(outcomes == Outcome.UNMATCHED)
         identities, bodies = chunk.identities[judged], chunk.body_hashes[judged]
         verdicts = self.ids.probe(identities, bodies)
@@ -160,12 +168,14 @@ class Fold:
             )
         return outcomes
 
-    def _tally(self, study: Study, chunk: Chunk, offsets: Rows) -> npt.NDArray[np.uint8]:
-        """Let every metric take what it wants of new events; return each event's outcome."""
+    def _tally(
+        self, study: Study, chunk: Chunk, offsets: Rows, scope: str | None = None
+    ) -> npt.NDArray[np.uint8]:
+        """Let every metric take what it wants of new events, into `scope` or their own; return each one's outcome."""
         outcomes = np.full(len(chunk), Outcome.UNMATCHED, np.uint8)
         if not len(chunk):
             return outcomes
-        for batch, metrics in _batches(chunk, self.partition, list(self.metrics.values())):
+        for batch, metrics in _batches(chunk, self.partition, list(self.metrics.values()), scope):
             outcomes[batch.rows[batch.properties.bad]] = Outcome.QUARANTINED
             for metric in metrics:
                 taken = tally(metric, batch)
@@ -176,7 +186,7 @@ class Fold:
         customers, customer_names = chunk.codes("customer")
         pairs = np.unique(tenants.astype(np.int64) * len(customer_names) + customers).tolist()
         study.touched.update(
-            (tenant_names[p // len(customer_names)], customer_names[p % len(customer_names)]) for p in pairs
+            (tenant_of(tenant_names[p // len(customer_names)]), customer_names[p % len(customer_names)]) for p in pairs
         )
         return outcomes
 
@@ -253,8 +263,10 @@ class Fold:
         self.cells = {k: c for k, c in self.cells.items() if k.window_us not in old or k in self.dirty}
 
 
-def _batches(chunk: Chunk, partition: int, metrics: Sequence[Metric]) -> list[tuple[Batch, list[Metric]]]:
-    """The events of a chunk by tenant and event type, with the metrics that look at that type."""
+def _batches(
+    chunk: Chunk, partition: int, metrics: Sequence[Metric], scope: str | None
+) -> list[tuple[Batch, list[Metric]]]:
+    """The events of a chunk by scope and event type, with the metrics that look at that type."""
     tenants, tenant_names = chunk.codes("tenant")
     types, type_names = chunk.codes("event_type")
     customers, customer_names = chunk.codes("customer")
@@ -262,12 +274,13 @@ def _batches(chunk: Chunk, partition: int, metrics: Sequence[Metric]) -> list[tu
     out = []
     for pair in np.unique(both).tolist():
         tenant, event_type = tenant_names[pair // len(type_names)], type_names[pair % len(type_names)]
-        wanted = [m for m in metrics if m.tenant == tenant and m.event_types.matches(event_type)]
+        owner = tenant_of(tenant)
+        wanted = [m for m in metrics if m.tenant == owner and m.event_types.matches(event_type)]
         if not wanted:
             continue
         rows = np.flatnonzero(both == pair)
         part = chunk if len(rows) == len(chunk) else chunk.take(rows)
         properties = read_batch_properties(wanted, part.properties)
         codes = (customers[rows], customer_names)
-        out.append((Batch(tenant, partition, rows, codes, part.times_us, part.ids, properties), wanted))
+        out.append((Batch(scope or tenant, partition, rows, codes, part.times_us, part.ids, properties), wanted))
     return out

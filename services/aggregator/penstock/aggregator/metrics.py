@@ -12,19 +12,14 @@ from datetime import datetime
 
 import msgspec
 
+from penstock.aggregator.outbox import Outbox, Send, outgoing
 from penstock.kernel.control import Control, MetricArchived, MetricDefined
 from penstock.kernel.meter import Metric
 from penstock.kernel.ports import Catalog, Clock, Item
 from penstock.kernel.problems import Conflict, NotFound
-from penstock.kernel.record import Vector
 
 METRIC = "metric"
 REVISED = "revised"  # where more than one revision is folded
-CONTROL = "control"
-PENDING, SENT = "pending", "sent"
-
-# Appends a control to every partition and returns its offsets, in partition order. Raises `LogUnavailable`.
-Send = Callable[[Control], Vector]
 
 
 class Revision(msgspec.Struct, frozen=True):
@@ -56,27 +51,20 @@ class Definition(msgspec.Struct, frozen=True):
         return self.revisions or (Revision(self.metric, self.control_id, self.archive_control_id),)
 
 
-class _Outgoing(msgspec.Struct, frozen=True):
-    """A control on its way; `offsets` are known once every partition has it."""
-
-    control: Control
-    offsets: Vector | None = None
-
-
 class Metrics:
     """The metrics of every tenant."""
 
     def __init__(self, catalog: Catalog, clock: Clock, send: Send) -> None:
         self._catalog = catalog
         self._clock = clock
-        self._send = send
+        self._outbox = Outbox(catalog, clock, send)
 
     def create(self, tenant: str, definition: Callable[[str, str, datetime], Definition]) -> Definition:
         """Store and announce what `definition` makes of a new metric id, control id and the present."""
         now = self._clock.now()
         made = definition(str(uuid.uuid4()), str(uuid.uuid4()), now)
         control = MetricDefined(made.control_id, made.metric.id, 0, made.metric)
-        self._catalog.put([_item(tenant, made), _outgoing(tenant, _Outgoing(control))], now)
+        self._catalog.put([_item(tenant, made), outgoing(tenant, control)], now)
         self.send_pending()
         return made
 
@@ -136,8 +124,7 @@ class Metrics:
         if definition.archived_at is not None:
             item = msgspec.structs.replace(item, parent=None)
         revised = msgspec.structs.replace(item, body=msgspec.json.encode(definition))
-        outgoing = [_outgoing(item.tenant, _Outgoing(control)) for control in controls]
-        self._catalog.put([revised, *outgoing], self._clock.now())
+        self._catalog.put([revised, *(outgoing(item.tenant, control) for control in controls)], self._clock.now())
         self.send_pending()
 
     def find(self, tenant: str, metric_id: str) -> Definition | None:
@@ -149,17 +136,9 @@ class Metrics:
         items = self._catalog.list(tenant, METRIC, after=after, limit=limit)
         return [(i.sequence, msgspec.json.decode(i.body, type=Definition)) for i in items]
 
-
     def send_pending(self) -> None:
-        """Send every control that is not in the log yet. Idempotent: the fold skips a known control."""
-        for item in self._catalog.list(None, CONTROL, parent=PENDING):
-            outgoing = msgspec.json.decode(item.body, type=_Outgoing)
-            sent = msgspec.structs.replace(outgoing, offsets=self._send(outgoing.control))
-            done = msgspec.structs.replace(item, body=msgspec.json.encode(sent), parent=SENT)
-            try:
-                self._catalog.put([done], self._clock.now())
-            except Conflict:
-                continue  # another thread sent it too, and noted the offsets of its own copy
+        """Send every control that is not in the log yet, whoever put it there. Idempotent."""
+        self._outbox.send_pending()
 
 
 def _ended(history: tuple[Revision, ...], before: int) -> tuple[tuple[Revision, ...], list[MetricArchived]]:
@@ -174,7 +153,3 @@ def _ended(history: tuple[Revision, ...], before: int) -> tuple[tuple[Revision, 
 
 def _item(tenant: str, definition: Definition) -> Item:
     return Item(tenant, METRIC, definition.metric.id, msgspec.json.encode(definition))
-
-
-def _outgoing(tenant: str, outgoing: _Outgoing) -> Item:
-    return Item(tenant, CONTROL, outgoing.control.id, msgspec.json.encode(outgoing), parent=PENDING)

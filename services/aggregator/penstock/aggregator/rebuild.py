@@ -7,6 +7,7 @@ identity, at a version that wins.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -124,8 +125,8 @@ def from_events(store: UsageStore, partition: int) -> Findings:
     found = Findings()
     for life in auditor.lives()[partition].values():
         tenant, metric_id = life.metric.tenant, life.metric.id
-        for start_us in days:
-            found.add(auditor.cells(tenant, metric_id, None, (start_us, start_us + US_PER_DAY), partition))
+        for scope, start_us in itertools.product(auditor.scopes(tenant), days):
+            found.add(auditor.cells(scope, metric_id, None, (start_us, start_us + US_PER_DAY), partition))
     found.add(auditor.conservation(partition, (0, WINDOWS_END_US)))
     return found
 

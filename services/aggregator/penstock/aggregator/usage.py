@@ -7,23 +7,34 @@ under way and the read is made again (DESIGN.md section 3).
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 
 import msgspec
 
 from penstock.aggregator.fill import cells_of
 from penstock.aggregator.first_copies import FirstCopies
+from penstock.aggregator.layers import events_in_force
 from penstock.aggregator.metrics import Definition, Metrics
 from penstock.aggregator.usage_cache import Asked, UsageCache
-from penstock.aggregator.usage_rows import greatest, over_all, question_of, ragged_parts, rows_of, whether_changed
+from penstock.aggregator.usage_rows import (
+    greatest,
+    layers_of,
+    over_all,
+    question_of,
+    ragged_parts,
+    rows_of,
+    whether_changed,
+    with_layers,
+)
 from penstock.kernel.cell import FILLED_US, Cell, CellAnswer, CellKey, CellQuestion, KeptGroup
+from penstock.kernel.layer import FollowedLayer, LayerInForce
 from penstock.kernel.meter import Metric
 from penstock.kernel.ports import UsageStore
 from penstock.kernel.problems import NotFound, StoreUnavailable
 from penstock.kernel.quantity import exact
 from penstock.kernel.record import Marker, Vector
-from penstock.kernel.usage import Usage, UsageQuery
+from penstock.kernel.usage import Usage, UsageQuery, UsageRow
 from penstock.kernel.window import to_us
 
 CONSISTENT_TRIES_MAX = 200
@@ -36,21 +47,40 @@ class _ReadAgain(Exception):
 
 
 class _Cut(msgspec.Struct, frozen=True):
-    """What every read of one answer is as of. `clock_us` is the log clock that every partition has reached."""
+    """What every read of one answer is as of. `clock_us` is the log clock that every partition has reached.
+
+    `in_force` are the layers of backfills, by tenant: read before the markers, which are past their commits then.
+    """
 
     vector: Vector
     clock_us: int
+    in_force: Mapping[str, tuple[LayerInForce, ...]]
+
+    def answer(self, tenant: str, rows: tuple[UsageRow, ...]) -> Usage:
+        return Usage(rows, self.vector, tuple(each.layer.id for each in self.in_force[tenant]))
+
+
+# The layers of a tenant that readers take, as of now.
+InForce = Callable[[str], tuple[LayerInForce, ...]]
 
 
 class UsageService:
     """Answers `UsageReader`. `partitions` is the log's."""
 
-    def __init__(self, store: UsageStore, metrics: Metrics, partitions: int, cache: UsageCache | None = None) -> None:
+    def __init__(
+        self,
+        store: UsageStore,
+        metrics: Metrics,
+        partitions: int,
+        cache: UsageCache | None = None,
+        in_force: InForce = lambda tenant: (),
+    ) -> None:
         self._store = store
         self._metrics = metrics
         self._partitions = partitions
         self._first_copies = FirstCopies(store, partitions)
         self._cache = cache or UsageCache(0)
+        self._in_force = in_force
         self._filled: set[str] = set()  # revisions
 
     def metric(self, tenant: str, metric_id: str) -> Metric | None:
@@ -74,8 +104,9 @@ class UsageService:
         for _ in range(CONSISTENT_TRIES_MAX):
             revisions: dict[str, Metric] = {}  # one of each metric, although a later one may be filled just now
             asked = [(self._prepared(query, revisions), query) for query in queries]
+            in_force = {tenant: self._in_force(tenant) for tenant in {query.tenant for query in queries}}
             markers = self._store.markers()
-            cut = _Cut(self._vector(markers), self._clock_us(markers))
+            cut = _Cut(self._vector(markers), self._clock_us(markers), in_force)
             try:
                 return tuple(self._ranked(metric, query, cut) for metric, query in asked)
             except _ReadAgain:
@@ -127,26 +158,27 @@ class UsageService:
         if query.top is None or not query.spans:
             return self._remembered(metric, query, None, cut)
         kept = greatest(self._remembered(metric, over_all(query), None, cut).rows, query.top)
-        return self._remembered(metric, query, kept, cut) if kept else Usage((), cut.vector)
+        return self._remembered(metric, query, kept, cut) if kept else cut.answer(query.tenant, ())
 
     def _remembered(self, metric: Metric, query: UsageQuery, kept: tuple[KeptGroup, ...] | None, cut: _Cut) -> Usage:
-        over = self._over(query, metric, cut.vector)
-        question = question_of(metric, query, kept)
-        key = Asked(query, metric, kept, over)
+        over, archived_at = self._over(query, metric, cut.vector)
+        layers = layers_of(metric, query, cut.in_force[query.tenant], archived_at)
+        question = with_layers(question_of(metric, query, kept), layers)
+        key = Asked(query, metric, kept, over, tuple(each.layer.id for each in layers))
         held = self._cache.newest(key, cut.vector)
         if held is not None and (held.vector == cut.vector or self._still_holds(held, question, query, cut)):
-            answer = Usage(held.rows, cut.vector)
+            answer = cut.answer(query.tenant, held.rows)
         else:
             held = None
             # What came after the metric was archived is in no cell, so it counts in no ragged end either.
             taken = cut.vector if over is None else tuple(map(min, cut.vector, over))
-            answer = self._read(metric, query, question, cut.vector, taken)
+            answer = cut.answer(query.tenant, self._read(metric, query, question, cut.vector, taken, layers))
         self._cache.on_lookup(held is not None)
         self._cache.put(key, answer)
         return answer
 
-    def _over(self, query: UsageQuery, metric: Metric, vector: Vector) -> Vector | None:
-        """Up to where the fold took events into the revision, or None while nothing has ended it.
+    def _over(self, query: UsageQuery, metric: Metric, vector: Vector) -> tuple[Vector | None, datetime | None]:
+        """Up to where the fold took events into the revision, and when that was; None while nothing has ended it.
 
         One that was replaced meanwhile has not all events any more: what replaced it is filled, and is read instead.
         """
@@ -154,10 +186,10 @@ class UsageService:
         assert definition is not None, "definitions are never deleted"
         [revision] = [each for each in definition.history if each.metric.id == metric.id]
         if revision.over_control_id is None:
-            return None
+            return None, None
         if definition.archived_at is None:
             raise _ReadAgain
-        return self._first_copies.offsets(revision.over_control_id, vector)
+        return self._first_copies.offsets(revision.over_control_id, vector), definition.archived_at
 
     def _still_holds(self, held: Usage, question: CellQuestion, query: UsageQuery, cut: _Cut) -> bool:
         """Whether an older answer is the answer as of `cut` too: no cell that it rests on was written since.
@@ -172,15 +204,25 @@ class UsageService:
         return all(version <= held.vector[partition] for partition, version in versions.items())
 
     @exact
-    def _read(self, metric: Metric, query: UsageQuery, question: CellQuestion, vector: Vector, taken: Vector) -> Usage:
+    def _read(
+        self,
+        metric: Metric,
+        query: UsageQuery,
+        question: CellQuestion,
+        vector: Vector,
+        taken: Vector,
+        layers: tuple[LayerInForce, ...],
+    ) -> tuple[UsageRow, ...]:
         answer = self._store.read_cells(question) if question.starts else CellAnswer((), {})
         if any(version > vector[partition] for partition, version in answer.versions.items()):
             raise _ReadAgain
-        parts = self._ragged_cells(metric, query, taken)
-        return Usage(rows_of(metric, query, question, answer.rows, parts), vector)
+        parts = self._ragged_cells(metric, query, taken, layers)
+        return rows_of(metric, query, question, answer.rows, parts)
 
     def _ragged_cells(
-        self, metric: Metric, query: UsageQuery, taken: Vector
+        self, metric: Metric, query: UsageQuery, taken: Vector, layers: tuple[LayerInForce, ...]
     ) -> Iterator[tuple[int, Mapping[CellKey, Cell]]]:
+        of = [FollowedLayer(e.layer, self._first_copies.offsets(e.commit_control_id, taken)) for e in layers]
         for index, span in ragged_parts(metric, query.spans):
-            yield index, cells_of(metric, self._store.read_events(query.tenant, query.customers, span, taken, None))
+            events = events_in_force(self._store, query.tenant, of, query.customers, span, taken)
+            yield index, cells_of(metric, events)

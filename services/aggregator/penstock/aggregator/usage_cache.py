@@ -24,12 +24,16 @@ OnLookup = Callable[[bool], None]
 
 
 class Asked(NamedTuple):
-    """A question: what the answer follows from beside the marker vector. `over` is where the metric's log ends."""
+    """A question: what the answer follows from beside the marker vector. `over` is where the metric's log ends.
+
+    `layers` are the ids of the backfills' layers that the answer may rest on.
+    """
 
     query: UsageQuery
     metric: Metric
     kept: tuple[KeptGroup, ...] | None
     over: Vector | None
+    layers: tuple[str, ...] = ()
 
 
 class UsageCache:

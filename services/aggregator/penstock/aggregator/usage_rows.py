@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 
 import msgspec
 
 from penstock.aggregator.levels import Levels, before_edges, level_edges
-from penstock.kernel.cell import Cell, CellKey, CellQuestion, CellRow, KeptGroup, merge
+from penstock.kernel.cell import Cell, CellKey, CellQuestion, CellRow, KeptGroup, LayerWindows, merge
+from penstock.kernel.layer import LayerInForce
 from penstock.kernel.meter import Aggregation, GroupValue, Metric
 from penstock.kernel.problems import NotFound
 from penstock.kernel.quantity import canonical
@@ -66,6 +68,25 @@ def whether_changed(question: CellQuestion, spans: tuple[Span, ...]) -> CellQues
         end_us=-(-last // BASE_WINDOW_US) * BASE_WINDOW_US,
         versions_only=True,
     )
+
+
+def layers_of(
+    metric: Metric, query: UsageQuery, in_force: Sequence[LayerInForce], archived_at: datetime | None
+) -> tuple[LayerInForce, ...]:
+    """The layers that the answer rests on. One that was committed after the metric was archived holds nothing of it."""
+    if not query.spans or not in_force:
+        return ()
+    first = 0 if metric.aggregation is Aggregation.TIME_WEIGHTED_SUM else to_us(query.spans[0].start)
+    met = [each for each in in_force if each.layer.meets(first, to_us(query.spans[-1].end), query.customers)]
+    return tuple(each for each in met if archived_at is None or each.committed_at < archived_at)
+
+
+def with_layers(question: CellQuestion, layers: Iterable[LayerInForce]) -> CellQuestion:
+    found = tuple(
+        LayerWindows(layer.scope, layer.start_us, layer.end_us, layer.customers)
+        for layer in (each.layer for each in layers)
+    )
+    return msgspec.structs.replace(question, layers=found) if found else question
 
 
 def over_all(query: UsageQuery) -> UsageQuery:

@@ -87,6 +87,7 @@ def explanation(invoice: Invoice) -> dict[str, Any]:
         "unit": invoice.unit,
         "amounts": "major units of the unit",
         "vector": list(invoice.vector),
+        "backfills": list(invoice.layers),
         "charges": list(invoice.charges),
         "draws": list(invoice.draws),
         "lines": list(invoice.lines),

@@ -64,7 +64,7 @@ class InvoiceLine(msgspec.Struct, frozen=True):
 
 
 class Invoice(msgspec.Struct, frozen=True):
-    """The usage invoice of a contract's period with all that proves it: the vector, the charges and the draws.
+    """The usage invoice of a contract's period with all that proves it: vector, layers, charges and draws.
 
     A draft is never stored. `finalized_at` is when it was decided; `booked` says that the ledger has it.
     """
@@ -85,6 +85,7 @@ class Invoice(msgspec.Struct, frozen=True):
     status: InvoiceStatus = InvoiceStatus.DRAFT
     finalized_at: datetime | None = None
     booked: bool = False
+    layers: tuple[str, ...] = ()  # the ids of the backfills that were in force
 
 
 def invoice_id(contract_id: str, period_start: datetime) -> str:
@@ -120,6 +121,7 @@ def write_invoice(
         lines=lines,
         total=sum((line.total for line in lines), ZERO),
         net_payment_terms_days=net_payment_terms_days,
+        layers=charge_set.layers,
     )
 
 

@@ -18,7 +18,7 @@ from penstock.gateway.answer import EventVerdict, IngestAnswer, Receipt
 from penstock.gateway.columns import Columns, code, codes_of, take_coded
 from penstock.gateway.decode import Decoded
 from penstock.gateway.dedupe import Window
-from penstock.gateway.validate import Reasons, validate
+from penstock.gateway.validate import OfLayer, Reasons, validate
 from penstock.kernel.chunk import Chunk
 from penstock.kernel.event import PROPERTIES_BYTES_MAX, TRANSACTION_ID_CHARS_MAX, UsageEvent, Verdict
 from penstock.kernel.identity import (
@@ -47,7 +47,9 @@ class Piece(NamedTuple):
 
 
 class Batch:
-    """Requests judged at one instant. Append `pieces`, then `remember`, then `answer` each request, in this order."""
+    """Requests judged at one instant. `tenants` are their scopes: a tenant, or the layer of a backfill.
+
+    Append `pieces`, then `remember`, then `answer` each request, in this order."""
 
     def __init__(
         self,
@@ -62,7 +64,12 @@ class Batch:
         self._requests = requests
         self._edges = np.cumsum([0, *(len(request.events) for request in requests)]).tolist()
         self._columns = _gather(requests)
-        self._reasons = validate(self._columns, now_us, properties_bytes_max)
+        of_layers = [
+            OfLayer(self._edges[number], self._edges[number + 1], request.layer)
+            for number, request in enumerate(requests)
+            if request.layer is not None
+        ]
+        self._reasons = validate(self._columns, now_us, properties_bytes_max, of_layers)
         self._identities = self._identify(tenants, log.hash_key)
         self._bodies = _hash(self._columns)
         self._verdicts = _judge(window, self._identities, self._bodies, self._reasons)

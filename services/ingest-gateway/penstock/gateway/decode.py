@@ -14,6 +14,7 @@ import msgspec
 from penstock.gateway.brackets import element_edges
 from penstock.gateway.columns import Columns
 from penstock.kernel.event import NESTING_MAX, UsageEvent
+from penstock.kernel.layer import Layer
 from penstock.kernel.problems import BadRequest, TooLarge
 
 _ARRAY = msgspec.json.Decoder(list[UsageEvent])
@@ -31,11 +32,15 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class Decoded(msgspec.Struct, frozen=True):
-    """What a body holds. `indexes` are the places of `events` in the request; with no refusal, simply 0, 1, 2, ..."""
+    """What a body holds. `indexes` are the places of `events` in the request; with no refusal, simply 0, 1, 2, ...
+
+    `layer` is that of the backfill that the request names; without one its events are live.
+    """
 
     events: list[UsageEvent] | Columns
     indexes: Sequence[int]
     refusals: tuple[Refusal, ...] = ()
+    layer: Layer | None = None
 
 
 def decode(body: bytes, events_max: int, bytes_max: int) -> Decoded:

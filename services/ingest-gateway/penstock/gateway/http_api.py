@@ -25,7 +25,12 @@ PAGE_KEYS_MAX = 100
 
 
 async def ingest_http(
-    gateway: Gateway, principal: Principal, body: bytes, content_type: str | None, content_encoding: str | None = None
+    gateway: Gateway,
+    principal: Principal,
+    body: bytes,
+    content_type: str | None,
+    content_encoding: str | None = None,
+    backfill_id: str | None = None,
 ) -> Response:
     """200 when nothing was rejected, else 400: the SDK discards a 200's body. The good events are durable in both."""
     if not principal.may(Scope.INGEST):
@@ -33,7 +38,7 @@ async def ingest_http(
     form, encoding = format_of(content_type), encoding_of(content_encoding)
     if encoding is not None:
         body = await _unpacked(gateway, body, encoding)
-    answer = await gateway.ingest(principal.tenant, body, form)
+    answer = await gateway.ingest(principal.tenant, body, form, backfill_id)
     if not answer.rejected:
         return Response(_body(answer))
     detail = f"{answer.rejected} of the events were rejected, see `events`; {answer.accepted} were accepted"

@@ -19,7 +19,10 @@ from penstock.gateway.rate_limit import RateLimits, TenantRates
 from penstock.gateway.restore import restore
 from penstock.gateway.ticker import tick_forever
 from penstock.gateway.watch import Unwatched, Watch
+from penstock.kernel.layer import Layer
+from penstock.kernel.layer_ports import OpenLayers
 from penstock.kernel.ports import Clock, EventLog
+from penstock.kernel.problems import NotFound
 from penstock.kernel.record import US_PER_DAY
 from penstock.kernel.window import to_us
 
@@ -50,9 +53,11 @@ class Gateway:
         settings: GatewaySettings = GatewaySettings(),  # noqa: B008  # frozen
         watch: Watch = Unwatched(),  # noqa: B008  # holds nothing
         room: Room = room_always,
+        layers: OpenLayers | None = None,
     ) -> None:
         self.settings = settings
         self._log, self._clock, self.watch = log, clock, watch
+        self._layers = layers
         self.memory = RecentVerdicts()
         self._window = Window(settings.window_ids_max, settings.window_days)
         self.budget = Budget(settings.coalescer.queue_bytes_max)
@@ -72,11 +77,14 @@ class Gateway:
             ),
         ]
 
-    async def ingest(self, tenant: str, body: bytes, form: Format = Format.JSON) -> IngestAnswer:
-        """Return once every accepted event is durable.
+    async def ingest(
+        self, tenant: str, body: bytes, form: Format = Format.JSON, backfill_id: str | None = None
+    ) -> IngestAnswer:
+        """Return once every accepted event is durable, in the live log or in the layer of an open backfill.
 
         Raise `BadRequest` or `TooLarge` for the request as a whole, `TooMany` with a time to wait, and
-        `LogUnavailable` where the outcome is unknown: retry with the same ids.
+        `LogUnavailable` where the outcome is unknown: retry with the same ids. A backfill that is not there is
+        `NotFound`, one that takes no events `Conflict`.
         """
         refuse_too_large(len(body), self.settings.request_bytes_max)
         self._coalescer.admit(len(body))
@@ -85,7 +93,14 @@ class Gateway:
         columns = form is Format.ARROW
         events_max = self.settings.arrow_events_max if columns else self.settings.request_events_max
         request = decode_body(form, body, events_max, self.settings.request_bytes_max)
+        if backfill_id is not None:
+            request = msgspec.structs.replace(request, layer=await self._layer(tenant, backfill_id))
         return await self._submit(tenant, request, len(body))
+
+    async def _layer(self, tenant: str, backfill_id: str) -> Layer:
+        if self._layers is None:
+            raise NotFound("this gateway knows no backfills", field="backfill_id")
+        return await asyncio.to_thread(self._layers.open_layer, tenant, backfill_id)
 
     async def ingest_arrow(self, tenant: str, stream: bytes) -> IngestAnswer:
         """`ingest` of an Arrow IPC stream."""
@@ -102,10 +117,11 @@ class Gateway:
         if self._rates.has_limits:
             self._rates.spend(tenant, len(request.events) + len(request.refusals), body_bytes, self._now_us())
         started_s = time.perf_counter()
-        answer = await self._coalescer.submit(tenant, request, body_bytes)
+        scope = tenant if request.layer is None else request.layer.scope
+        answer = await self._coalescer.submit(scope, request, body_bytes)
         self.watch.answered(tenant, answer, body_bytes, time.perf_counter() - started_s)
         if answer.events:
-            self.memory.note(tenant, answer.events, self._clock.now())
+            self.memory.note(scope, answer.events, self._clock.now())
         return answer
 
     async def drain(self) -> None:

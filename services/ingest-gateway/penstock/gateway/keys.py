@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from penstock.kernel.layer import SCOPE_MARK
 from penstock.kernel.ports import Catalog, Clock, Item
 from penstock.kernel.problems import BadRequest, Conflict, NotFound, Unauthorized
 from penstock.web.route import OPERATOR_TENANT, Principal, Scope
@@ -86,6 +87,8 @@ class Keys:
         """
         if not 0 < len(name) <= NAME_CHARS_MAX:
             raise BadRequest(f"name needs 1 to {NAME_CHARS_MAX} characters", field="name")
+        if SCOPE_MARK in tenant:
+            raise BadRequest(f"a tenant's name has no {SCOPE_MARK}", field="tenant")
         if customer_id is not None and (not customer_id or list(scopes) != [Scope.READ]):
             raise BadRequest("a key of one customer has its id, and the scope read alone", field="customer_id")
         text = f"pk_{secrets.token_hex(8)}_{_new_secret()}"

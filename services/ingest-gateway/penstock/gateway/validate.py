@@ -6,7 +6,8 @@ section 5: what `properties` hold is the fold's to judge, here only their shape.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,20 +26,35 @@ from penstock.kernel.event import (
     PROPERTIES_BYTES_MAX,
     TRANSACTION_ID_CHARS_MAX,
 )
+from penstock.kernel.layer import Layer
 
 US_PER_HOUR = 3_600_000_000
 Reasons = dict[int, str]
 
 
-def validate(columns: Columns, now_us: int, properties_bytes_max: int = PROPERTIES_BYTES_MAX) -> Reasons:
-    """By row the first reason why an event is rejected; the rows without one are good."""
+class OfLayer(NamedTuple):
+    """Rows [start, end) that a backfill's layer takes, or refuses."""
+
+    start: int
+    end: int
+    layer: Layer
+
+
+def validate(
+    columns: Columns,
+    now_us: int,
+    properties_bytes_max: int = PROPERTIES_BYTES_MAX,
+    of_layers: Sequence[OfLayer] = (),
+) -> Reasons:
+    """By row the first reason why an event is rejected; the rows without one are good. Those of no layer are live."""
     reasons: Reasons = {}
     for found in (
         _bad_texts("transaction_id", columns.transaction_ids, TRANSACTION_ID_CHARS_MAX),
         _bad_codes("customer_id", columns.customers, CUSTOMER_KEY_CHARS_MAX),
         _bad_codes("event_type", columns.event_types, EVENT_TYPE_CHARS_MAX),
         columns.bad_times.items(),
-        _out_of_reach(columns.times_us, now_us),
+        _out_of_reach(columns.times_us, now_us, of_layers),
+        *(_out_of_layer(columns, rows) for rows in of_layers),
         _bad_properties(columns, properties_bytes_max),
     ):
         for row, reason in found:
@@ -69,11 +85,24 @@ def _bad_codes(name: str, column: pa.DictionaryArray, chars_max: int) -> Iterabl
             yield row, bad[int(codes[row])]
 
 
-def _out_of_reach(times_us: Times, now_us: int) -> Iterable[tuple[int, str]]:
+def _out_of_reach(times_us: Times, now_us: int, of_layers: Sequence[OfLayer]) -> Iterable[tuple[int, str]]:
+    for start, end, _ in of_layers:
+        times_us = times_us.copy()
+        times_us[start:end] = now_us  # a layer says itself what it reaches
     for row in _rows(times_us < now_us - BACKDATE_DAYS_MAX * 24 * US_PER_HOUR):
         yield row, f"timestamp is more than {BACKDATE_DAYS_MAX} days ago"
     for row in _rows(times_us > now_us + FUTURE_HOURS_MAX * US_PER_HOUR):
         yield row, f"timestamp is more than {FUTURE_HOURS_MAX} hours ahead"
+
+
+def _out_of_layer(columns: Columns, rows: OfLayer) -> Iterable[tuple[int, str]]:
+    start, end, layer = rows
+    times_us = columns.times_us[start:end]
+    for row in _rows((times_us < layer.start_us) | (times_us >= layer.end_us)):
+        yield start + row, "timestamp is not in the interval of the backfill"
+    has = np.array([layer.has(key) for key in columns.customers.dictionary.to_pylist()], bool)
+    for row in _rows(~has[codes_of(columns.customers)[start:end]]):
+        yield start + row, "customer_id is not one of the backfill's customers"
 
 
 def _bad_properties(columns: Columns, bytes_max: int) -> Iterable[tuple[int, str]]:

@@ -14,8 +14,7 @@ from penstock.kernel.meter import Metric
 from penstock.kernel.ports import Catalog, Clock, UsageReader
 from penstock.kernel.price import PriceInterval
 from penstock.kernel.problems import NotFound
-from penstock.kernel.record import Vector
-from penstock.kernel.usage import UsageQuery
+from penstock.kernel.usage import Usage, UsageQuery
 from penstock.kernel.window import Span
 from penstock.rater.definitions import Product
 from penstock.rater.quantity_source import spans_to_ask
@@ -43,8 +42,8 @@ class RaterService:
         services: dict[Source, set[Span]] = {}
         for interval in intervals:
             services.setdefault(source_of(interval), set()).add(interval.span)
-        usage, vector = self._metered(terms, services, cuts)
-        return ChargeSet(terms.contract_id, period, vector, rate(intervals, usage, cuts))
+        usage, cut = self._metered(terms, services, cuts)
+        return ChargeSet(terms.contract_id, period, cut.vector, rate(intervals, usage, cuts), cut.layers)
 
     def unpriced(self, terms: ContractTerms, period: Span) -> tuple[Unpriced, ...]:
         """Usage of the card's products in the period that no charge holds, for want of an entitled rate."""
@@ -85,8 +84,8 @@ class RaterService:
 
     def _metered(
         self, terms: ContractTerms, services: dict[Source, set[Span]], cuts: frozenset[datetime]
-    ) -> tuple[dict[Source, Metered], Vector]:
-        """The usage of every source over its service periods, all of it as of the one vector returned."""
+    ) -> tuple[dict[Source, Metered], Usage]:
+        """The usage of every source over its service periods, and an answer that tells what all of it is as of."""
         queries: list[tuple[Source, UsageQuery]] = []
         metrics = {metric_id: self._metric(terms.tenant, metric_id) for metric_id, _ in services}
         for source, spans in services.items():
@@ -97,7 +96,7 @@ class RaterService:
         usage = {source: Metered(metrics[source[0]].aggregation, ()) for source in services}
         for (source, _), answer in zip(queries, answers, strict=True):
             usage[source] = Metered(usage[source].aggregation, usage[source].rows + answer.rows)
-        return usage, answers[0].vector if answers else ()
+        return usage, answers[0] if answers else Usage((), ())
 
     def _metric(self, tenant: str, metric_id: str) -> Metric:
         metric = self._usage.metric(tenant, metric_id)

@@ -135,7 +135,7 @@ def _condition(question: CellQuestion) -> tuple[str, dict[str, Any]]:
         "start": question.start_us // _SECOND_US,
         "end": question.end_us // _SECOND_US,
     }
-    where = ["tenant = {tenant:String}", "metric = {metric:String}"]
+    where = [_scopes(question, asked), "metric = {metric:String}"]
     if question.customers is not None:
         where.append("customer IN {customers:Array(String)}")
         asked["customers"] = list(question.customers)
@@ -146,6 +146,22 @@ def _condition(question: CellQuestion) -> tuple[str, dict[str, Any]]:
             where.append(f"groups[{place + 1}] {word} {{{name}:Array(String)}}")
             asked[name] = [to_text(v) for v in values]
     return " AND ".join(where), asked
+
+
+def _scopes(question: CellQuestion, asked: dict[str, Any]) -> str:
+    """The tenant's own cells, but those of layers where these have the window and the customer."""
+    base, of_layers = ["tenant = {tenant:String}"], []
+    for number, layer in enumerate(question.layers):
+        start, end = layer.start_us // _SECOND_US, layer.end_us // _SECOND_US
+        inside = f"window >= toDateTime({start}, 'UTC') AND window < toDateTime({end}, 'UTC')"
+        if layer.customers is not None:
+            inside += f" AND customer IN {{layer_customers_{number}:Array(String)}}"
+            asked[f"layer_customers_{number}"] = list(layer.customers)
+        base.append(f"NOT ({inside})")
+        of_layers.append(f"tenant = {{layer_{number}:String}} AND {inside}")
+        asked[f"layer_{number}"] = layer.scope
+    either = [" AND ".join(base), *of_layers]
+    return f"({' OR '.join(f'({each})' for each in either)})" if of_layers else base[0]
 
 
 def _kept_columns(question: CellQuestion, asked: dict[str, Any]) -> list[str]:

@@ -237,7 +237,7 @@ def _drops(found: Sequence[tuple[LogPlace, Outcome]]) -> Iterator[Dropped]:
 
 def _is_asked(question: CellQuestion, key: CellKey) -> bool:
     return (
-        key.tenant == question.tenant
+        question.is_in_scope(key.tenant, key.customer, key.window_us)
         and key.metric == question.metric
         and (question.customers is None or key.customer in question.customers)
         and question.start_us <= key.window_us < question.end_us
