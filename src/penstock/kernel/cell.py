@@ -157,5 +157,10 @@ def merge(aggregation: Aggregation, into: Cell, other: Cell) -> None:
         into.value = max(into.value, other.value)
     elif aggregation is Aggregation.MIN:
         into.value = min(into.value, other.value)
-    elif aggregation is Aggregation.LATEST and (other.latest_us, other.latest_id) > (into.latest_us, into.latest_id):
+    elif aggregation is Aggregation.LATEST and _lateness(other) > _lateness(into):
         into.value, into.latest_us, into.latest_id = other.value, other.latest_us, other.latest_id
+
+
+def _lateness(cell: Cell) -> tuple[int, str, Decimal]:
+    """Only the layer of a backfill may hold two events of one instant and id: the greater value is the latest then."""
+    return cell.latest_us, cell.latest_id, cell.value

@@ -98,7 +98,7 @@ _VALUE = {
     Aggregation.TIME_WEIGHTED_SUM: "sum(value)",
     Aggregation.MAX: "maxIf(value, events > 0)",
     Aggregation.MIN: "minIf(value, events > 0)",
-    Aggregation.LATEST: "argMaxIf(value, (latest_us, latest_id), events > 0)",
+    Aggregation.LATEST: "argMaxIf(value, (latest_us, latest_id, value), events > 0)",
 }
 
 
