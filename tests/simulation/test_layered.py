@@ -1,0 +1,36 @@
+"""Some seeds of the simulation with backfills, and every weakening of what a layer promises caught by it."""
+
+from __future__ import annotations
+
+import pytest
+
+from simulation.check import Falsified
+from simulation.layer_weakenings import LAYER_WEAKENINGS
+from simulation.layered import play_layers
+from simulation.world import Plan, World
+
+SEEDS = 20
+CATCH_WITHIN = 8
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_a_backfill_is_in_force_as_a_whole_or_not_at_all_whatever_fails(seed: int) -> None:
+    simulation = play_layers(World(Plan.draw(seed)))
+
+    assert any(answers[0].layers for _, answers in simulation.readers.cuts)
+
+
+@pytest.mark.parametrize("name", LAYER_WEAKENINGS)
+def test_a_weakening_of_layers_is_caught(name: str) -> None:
+    first = LAYER_WEAKENINGS[name].seed
+
+    assert any(is_caught(seed, name) for seed in range(first, first + CATCH_WITHIN)), f"not seen from seed {first} on"
+
+
+def is_caught(seed: int, name: str) -> bool:
+    weaken, _, rows_checked = LAYER_WEAKENINGS[name]
+    try:
+        play_layers(World(Plan.draw(seed)), weaken, rows_checked)
+    except Falsified:
+        return True
+    return False
