@@ -52,6 +52,8 @@ def one_of_everything(server: PenstockServer) -> dict[str, str]:
     event = an_event(TRANSACTION, properties={"units": 7, "model": SECRET})
     server.raw.ingest([event, an_event("2", customer_id="unknown")])
     eventually(lambda: server.raw.get(f"/v1/transactions/{TRANSACTION}").status, 200)
+    quarters = {"starting_on": rfc3339(yesterday()), "ending_before": rfc3339(yesterday() + timedelta(hours=1))}
+    backfill = server.raw.post("/v1/backfills/create", {"customer_ids": [customer], **quarters}).json["data"]["id"]
     (balance,) = api.contracts.list_balances(customer_id=customer)
     assert balance.access_schedule is not None
     return {
@@ -64,6 +66,7 @@ def one_of_everything(server: PenstockServer) -> dict[str, str]:
         "commit_id": balance.id,
         "segment_id": balance.access_schedule.schedule_items[0].id,
         "transaction_id": TRANSACTION,
+        "backfill_id": backfill,
         "key_id": server.raw.get("/v1/api-keys").json["data"][0]["id"],
     }
 
@@ -82,6 +85,8 @@ def asked(ids: Mapping[str, str]) -> dict[str, tuple[str, Body | None]]:
     days = {"starting_on": instant, "ending_before": rfc3339(start + timedelta(days=40)), "window_size": "NONE"}
     entry = {"id": ids["commit_id"], "segment_id": ids["segment_id"], "amount": 1, "reason": "mine"}
     product = {"name": "Mine", "type": "USAGE", "billable_metric_id": ids["metric_id"]}
+    quarters = {"starting_on": rfc3339(yesterday()), "ending_before": rfc3339(yesterday() + timedelta(hours=1))}
+    customers = {"customer_ids": [ids["customer_id"]]}
     override = {"product_id": ids["product_id"], "rate_type": "flat", "price": 0}
     return {
         "POST /v1/api-keys": (OWN, {"name": "second", "scopes": ["read"]}),
@@ -101,6 +106,11 @@ def asked(ids: Mapping[str, str]) -> dict[str, tuple[str, Body | None]]:
         "GET /v1/usage/unmatched": (NOTHING, None),
         "GET /v1/usage/conservation": (NOTHING, None),
         "POST /v1/audit": (OWN, days),
+        "POST /v1/backfills/create": (NOT_FOUND, customers | quarters),
+        "GET /v1/backfills": (NOTHING, None),
+        "GET /v1/backfills/{backfill_id}": (NOT_FOUND, None),
+        "POST /v1/backfills/commit": (NOT_FOUND, {"id": ids["backfill_id"]}),
+        "POST /v1/backfills/revert": (NOT_FOUND, {"id": ids["backfill_id"]}),
         "GET /v1/pipeline": (OWN, None),  # how far the log is folded, the same for all
         "GET /v1/transactions/{transaction_id}": (NOT_FOUND, None),
         "POST /v1/events/search": (NOTHING, {"transactionIds": [ids["transaction_id"]]}),
@@ -186,6 +196,22 @@ def test_the_tenant_itself_gets_an_answer_on_every_route_that_reads(two: Two) ->
     answers = {name: ask(two, two.server.raw, name, asked(two.ids)[name][1]) for name in reads}
 
     assert {name: answer.status for name, answer in answers.items()} == dict.fromkeys(reads, 200)
+
+
+def test_a_stranger_sends_nothing_into_a_backfill_of_another_tenant(two: Two) -> None:
+    event = an_event("foreign", at=yesterday())
+
+    answer = two.stranger.post(f"/v1/ingest?backfill_id={two.ids['backfill_id']}", [event])
+
+    assert answer.status == 404, answer
+
+
+def test_a_tenant_cannot_be_named_as_a_layer_of_another(two: Two) -> None:
+    name = f"default#{two.ids['backfill_id']}"
+
+    answer = two.server.raw.post("/v1/api-keys", {"name": "layer", "scopes": ["ingest"], "tenant": name})
+
+    assert (answer.status, answer.json["field"]) == (400, "tenant")
 
 
 def test_two_tenants_may_use_the_same_ids_and_aliases(two: Two) -> None:

@@ -9,7 +9,7 @@ import itertools
 import json
 import tempfile
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -147,9 +147,6 @@ class LayerOracle(Oracle):
             for key, value in filled.items():
                 oracle._change(account, key, offset, value)
 
-    def in_force(self, layers: Sequence[str]) -> LayersInForce:
-        return LayersInForce(self, layers)
-
 
 def _is_in(life: Life, row: Row) -> bool:
     if row.tenant == life.scope:
@@ -164,13 +161,15 @@ class LayersInForce:
 
     oracle: LayerOracle
     layers: Sequence[str]
+    holds: Callable[[str, str], bool]  # whether a metric, by id, was not yet archived when a layer was committed
 
     def events_of(self, metric_id: str, vector: Vector) -> list[Body]:
         """As `Oracle.events_of`, with what the layers put in the place of their intervals, under ids of its own."""
         tenant, body = self.oracle._bodies[metric_id]
         found: list[Body] = []
         for account in self.oracle.accounts():
-            lives = [life for life in self.oracle.lives[account.partition].values() if _id(life) in self.layers]
+            known = self.oracle.lives[account.partition].values()
+            lives = [life for life in known if _id(life) in self.layers and self.holds(metric_id, _id(life))]
             until = min(vector[account.partition], account.until.get(metric_id, vector[account.partition]))
             for row in account.rows:
                 if row.offset > until or row.outcome == "QUARANTINED":
@@ -179,8 +178,8 @@ class LayersInForce:
                     continue
                 if row.tenant == tenant and not any(life.covers(row.event) for life in lives):
                     found.append(row.event)
-                for life in lives:
-                    if life.tenant == tenant and _is_in(life, row):
+                for life in lives:  # of the metric's tenant, and in disjoint windows
+                    if _is_in(life, row):
                         mark = "" if row.tenant == tenant else " of a backfill"
                         found.append(row.event | {"transaction_id": row.event["transaction_id"] + mark})
         return found
@@ -344,8 +343,17 @@ class LayeredSimulation(Simulation):
             layers = answers[0].layers
             require(all(usage.layers == layers for usage in answers), "one read took several sets of layers")
             self._check_switched(layers, answers[0].vector)
-            view = cast(Oracle, self.oracle.in_force(layers))
+            view = cast(Oracle, LayersInForce(self.oracle, layers, self._holds))
             check.check_cut(view, self.definitions.bodies, queries, answers)
+
+    def _holds(self, metric_id: str, layer_id: str) -> bool:
+        """An archived metric keeps what it counted: a layer that was committed later has nothing of it."""
+        tenant = self.definitions.bodies[metric_id][0]
+        definition = self.definitions.metrics.find(tenant, metric_id)
+        committed_at = self.backfilling.backfills.find(tenant, layer_id).committed_at
+        assert definition is not None
+        assert committed_at is not None
+        return definition.archived_at is None or committed_at < definition.archived_at
 
     def _check_switched(self, layers: Sequence[str], vector: Vector) -> None:
         """A layer is in force only where every partition has come to its commit."""
