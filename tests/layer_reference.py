@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
 from reference import Body, first_of_each_id, instant
 
@@ -18,7 +19,7 @@ def counted(
     start: datetime,
     end: datetime,
     customers: Container[str] | None = None,
-) -> list[Body]:
+) -> list[dict[str, Any]]:
     """What counts while a backfill of [start, end) and some customer keys (all where None) is in force.
 
     `before` are the live events that came before its commit, `after` those since; `sent` are the backfill's own. In the
@@ -35,4 +36,5 @@ def counted(
     ids = {event["transaction_id"] for event in earlier}
     kept = [event for event in live if not (is_inside(event) and event["transaction_id"] in ids)]
     mine = [event for event in first_of_each_id(sent) if is_inside(event)]
-    return [*kept, *({**event, "transaction_id": f"{event['transaction_id']} of the backfill"} for event in mine)]
+    renamed = ({**event, "transaction_id": f"{event['transaction_id']} of the backfill"} for event in mine)
+    return [*map(dict, kept), *renamed]

@@ -112,7 +112,7 @@ class LayerOracle(Oracle):
         scope = life.scope
         outcome = "LATE"
         if life.opened_at_us >= account.clock_us - LATE_US:
-            outcome = oracle._judged(account, scope, event | {"time_us": account.clock_us})
+            outcome = oracle._judged(account, scope, event | {"time_us": life.opened_at_us})
         if outcome == "KEPT":
             mine = [body for owner, body in account.metrics.values() if owner == life.tenant]
             bad = reference.is_quarantined(mine, event)

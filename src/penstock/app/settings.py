@@ -90,6 +90,7 @@ GROUPS = (
             "rater_url": "where the rater answers HTTP",
             "contracts_url": "where the contracts service answers HTTP",
             "forward_timeout_ms": "milliseconds for which a forwarded request waits for its answer",
+            "aggregator_rpc": "where the aggregator answers its siblings: it knows the backfills that take events",
         },
     ),
     Group(

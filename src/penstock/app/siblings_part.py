@@ -32,12 +32,17 @@ def trust_of(config: Config) -> Trust:
 
 
 class SiblingsPart(Part):
-    """Connections to the siblings that a role calls; without those in `needed` it cannot do its job."""
+    """Connections to the siblings that a role calls; without those in `needed` it cannot do its job.
 
-    def __init__(self, common: Common, needed: Sequence[str], told: Sequence[str]) -> None:
+    Those in `called` are told of by another part.
+    """
+
+    def __init__(
+        self, common: Common, needed: Sequence[str] = (), told: Sequence[str] = (), called: Sequence[str] = ()
+    ) -> None:
         self._config, self._trust = common.config, trust_of(common.config)
-        self._siblings = {each: self._connected(each) for each in (*needed, *told)}
-        self._needed = needed
+        self._siblings = {each: self._connected(each) for each in (*needed, *told, *called)}
+        self._needed, self._called = needed, called
 
     def _connected(self, name: str) -> Sibling:
         address = str(getattr(self._config, f"{name}_rpc"))
@@ -47,7 +52,8 @@ class SiblingsPart(Part):
         return self._siblings[name]
 
     def checks(self) -> Sequence[Check]:
-        return [Check(name, each.ping, name in self._needed) for name, each in self._siblings.items()]
+        checked = [(name, each) for name, each in self._siblings.items() if name not in self._called]
+        return [Check(name, each.ping, name in self._needed) for name, each in checked]
 
     def close(self) -> None:
         for sibling in self._siblings.values():

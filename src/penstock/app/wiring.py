@@ -49,7 +49,7 @@ async def gateway_alone(common: Common) -> Assembly:
     """Takes events; forwards what it does not own."""
     config = common.config
     # Only events of backfills need the aggregator, so live ones do not wait for it.
-    siblings = SiblingsPart(common, needed=(), told=(AGGREGATOR,))
+    siblings = SiblingsPart(common, called=(AGGREGATOR,))
     log = await _shared_log(common)
     gateway = await GatewayPart.open(common, log, siblings[AGGREGATOR].port(LAYERS))
     urls = {AGGREGATOR: config.aggregator_url, RATER: config.rater_url, CONTRACTS: config.contracts_url}
