@@ -35,7 +35,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[UsageStore
         yield made
 
 
-def question(layers: tuple[LayerWindows, ...], aggregation: Aggregation = Aggregation.SUM, **fields: object) -> CellQuestion:
+def question(
+    layers: tuple[LayerWindows, ...], aggregation: Aggregation = Aggregation.SUM, **fields: object
+) -> CellQuestion:
     whole = {"start_us": 0, "end_us": 4 * BASE_WINDOW_US, "starts": (0,)}
     parts = {"tenant": "acme", "metric": "m", "customers": ("a", "b"), "layers": layers, **whole, **fields}
     return CellQuestion(aggregation=aggregation, **parts)  # type: ignore[arg-type]

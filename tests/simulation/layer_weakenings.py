@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
-from penstock.aggregator import backfills, consume, fold, usage
+from penstock.aggregator import backfills, consume, fold, layers, usage
 from penstock.aggregator.fill import Filling
 from penstock.gateway.batch import Batch
 from penstock.kernel.control import LayerOpened
@@ -23,7 +23,7 @@ Patch = pytest.MonkeyPatch
 LAYER_WEAKENINGS: dict[str, Weakening] = {}
 
 
-def weakening(seed: int, rows_checked: bool = True) -> Any:
+def weakening(seed: int, rows_checked: bool = True) -> Callable[[Weaken], Weaken]:
     def enter(weaken: Weaken) -> Weaken:
         LAYER_WEAKENINGS[getattr(weaken, "__name__", "")] = Weakening(weaken, seed, rows_checked)
         return weaken
@@ -62,13 +62,13 @@ def live_events_after_the_commit_are_not_in_the_layer(patch: Patch, _: Simulatio
 @weakening(seed=0)
 def live_events_from_the_opening_on_are_in_the_layer(patch: Patch, _: Simulation) -> None:
     """What was there before the commit is what a backfill replaces."""
-    apply = consume.apply_layer
+    apply = layers.apply_layer
 
-    def from_the_opening(layers: dict[str, LayerLife], control: Any, offset: int) -> None:
+    def from_the_opening(lives: dict[str, LayerLife], control: Any, offset: int) -> None:
         if isinstance(control, LayerOpened):
-            layers[control.layer.scope] = LayerLife(control.layer, offset)
+            lives[control.layer.scope] = LayerLife(control.layer, offset)
         else:
-            apply(layers, control, offset)
+            apply(lives, control, offset)
 
     patch.setattr(consume, "apply_layer", from_the_opening)
 

@@ -230,7 +230,7 @@ class Backfilling:
         live = [event for tenant, event in clients._sent if tenant == layer.tenant]
         events = []
         for _ in range(chance.randrange(1, 4)):
-            event = dict(chance.choice(live)) if live else {"transaction_id": "first", "event_type": "call"}
+            event: Body = dict(chance.choice(live)) if live else {"transaction_id": "first", "event_type": "call"}
             at_us = layer.start_us + chance.randrange(layer.end_us - layer.start_us)
             # Another instant than any live one: which of two is later is not to be left to their ids.
             event["timestamp"] = rfc3339(from_us(at_us // 2 * 2 + 1))
