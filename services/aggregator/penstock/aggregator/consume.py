@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from penstock.aggregator.combinations import MetricDay, stored_members
 from penstock.aggregator.fill import Filling, bases
 from penstock.aggregator.fill_job import FillJob
 from penstock.aggregator.fold import Fold
@@ -278,6 +279,7 @@ class Owner:
         study = fold.study(records)
         poison += study.poison
         self._notice_filled()
+        fold.admit(study, {day: self._members(day) for day in fold.unknown_days(study)})
         fold.apply(study, self._loaded(fold.missing(study)))
         if all(r.kind is Kind.TICK for r in records) and self._is_marker_fresh(fold.clock_us):
             return None
@@ -304,6 +306,9 @@ class Owner:
             del fold.filling[metric_id]
         if filled:
             fold.partial |= self._store.windows(self.partition)
+
+    def _members(self, day: MetricDay) -> set[str]:
+        return stored_members(self._store, day, 1, self.partition).get(day.start_us, set())
 
     def _loaded(self, missing: Sequence[CellKey]) -> dict[CellKey, Cell]:
         """What there is of cells that are not in memory. Whether they are filled was asked before they are looked up.

@@ -1,9 +1,9 @@
 """THE VERB: fold log records of one partition into cells. Pure and deterministic; the shell reads and writes.
 
 `Fold.study` decides what became of every event (exact dedupe, age, quarantine) and what the metrics take from them;
-`Fold.missing` names the stored cells it needs; `Fold.apply` adds up. A record goes into a cell as a whole, and only if
-its offset is above the cell's version, so that a replay, a zombie or a half-written flush changes nothing (DESIGN.md
-section 3).
+`Fold.admit` bounds their group combinations; `Fold.missing` names the stored cells it needs; `Fold.apply` adds up. A
+record goes into a cell as a whole, and only if its offset is above the cell's version, so that a replay, a zombie or a
+half-written flush changes nothing (DESIGN.md section 3).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from copy import copy
 import numpy as np
 import numpy.typing as npt
 
+from penstock.aggregator.combinations import Combinations, MetricDay, Newcomers, day_of
 from penstock.aggregator.fill import Filling
 from penstock.aggregator.poison import Poison, chunk_of
 from penstock.aggregator.tally import Batch, Contribution, Rows, read_batch_properties, tally
@@ -43,6 +44,7 @@ class Study:
         self.parts: list[tuple[Contribution, npt.NDArray[np.int64]]] = []
         self.conservation: list[tuple[CellKey, int, int]] = []  # cell, record offset, events
         self.touched: set[tuple[str, str]] = set()  # tenant, customer key
+        self.newcomers: Newcomers = {}  # group combinations of cells that are not in memory
 
     def cell_keys(self) -> set[CellKey]:
         found = {key for contribution, _ in self.parts for key in contribution.keys}
@@ -76,6 +78,7 @@ class Fold:
         self.metrics = dict(metrics or {})
         self.cells: dict[CellKey, Cell] = {}
         self.dirty: set[CellKey] = set()
+        self.combinations = Combinations(partition)
         self.partial = partial if partial is not None else set()
         self.filling = dict(filling or {})
 
@@ -100,6 +103,7 @@ class Fold:
                 run.append((record, chunk))
                 clocks.append(self.clock_us)
         self._study_run(study, run, clocks)
+        self._find_newcomers(study)
         return study
 
     def move_clock(self, clock_us: int) -> None:
@@ -197,6 +201,37 @@ class Fold:
             key = CellKey(names[tenant], CONSERVATION, "", hour, (Outcome(outcome).name,), None, self.partition)
             study.conservation.append((key, int(offsets[0]) + record, int(counts[at])))
 
+    def _find_newcomers(self, study: Study) -> None:
+        """A cell in memory was let in; of the others, who they are and the first record that brings each."""
+        for contribution, offsets in study.parts:
+            if not contribution.metric.group_keys:
+                continue
+            absent = [at for at, key in enumerate(contribution.keys) if key not in self.cells]
+            if absent:
+                first = contribution.firsts(offsets)
+                for at in absent:
+                    key = contribution.keys[at]
+                    of_day = study.newcomers.setdefault(day_of(key), {})
+                    of_day[key.groups] = min(first[at], of_day.get(key.groups, first[at]))
+
+    def unknown_days(self, study: Study) -> list[MetricDay]:
+        """The days of newcomers of which the store may hold combinations that are not in memory."""
+        return [d for d in study.newcomers if d not in self.combinations and d.start_us in self.partial]
+
+    def admit(self, study: Study, stored: Mapping[MetricDay, set[str]]) -> None:
+        """Take out of the study what goes beyond its metric's group combinations of a day; the events stay counted.
+
+        `stored` has the combinations of every day of `unknown_days(study)`. Comes before `missing`.
+        """
+        refused = self.combinations.admit(study.newcomers, stored, self.metrics)
+        if not refused:
+            return
+        parts, study.parts = study.parts, []
+        for contribution, offsets in parts:
+            kept = [(day_of(key), key.groups) not in refused for key in contribution.keys]
+            if any(kept):
+                study.parts.append((contribution if all(kept) else contribution.only(kept), offsets))
+
     def missing(self, study: Study) -> list[CellKey]:
         """The cells that the study touches, that the store may hold or a fill may still bring, and not in memory."""
         absent = [k for k in study.cell_keys() if k not in self.cells]
@@ -241,10 +276,11 @@ class Fold:
         """Copies of the cells that changed since the last call; the caller stores them while the fold goes on."""
         changed = {key: copy(self.cells[key]) for key in self.dirty}
         self.dirty = set()
-        return changed
+        return changed | self.combinations.take_new()
 
     def forget(self, cells_max: int) -> None:
         """Drop clean cells, oldest windows first, when there are more than `cells_max`; they are loaded when needed."""
+        self.partial |= self.combinations.forget(cells_max)
         if len(self.cells) <= cells_max:
             return
         windows = sorted({key.window_us for key in self.cells})
