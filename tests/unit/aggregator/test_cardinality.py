@@ -123,7 +123,9 @@ def test_a_metric_answers_up_to_its_limit_and_one_combination_more_is_refused_by
 
     assert at_the_limit == {("eu",): 2, ("us",): 1}
     detail = world.refusal(metric)
-    assert detail.startswith(f"billable metric {metric} has more than 2 group combinations on {DAY.date()}, so it has no")
+    assert detail.startswith(
+        f"billable metric {metric} has more than 2 group combinations on {DAY.date()}, so it has no"
+    )
     assert "group_combinations_max" in detail
 
 
@@ -171,7 +173,10 @@ def test_customers_windows_values_and_days_are_no_combinations() -> None:
     ]
     for n in range(5):
         event = {"properties": {"units": 1, "region": "eu", "id": f"id-{n}"}}
-        events = [an_event(f"e{n}", at=DAY + timedelta(hours=n), **event), an_event(f"o{n}", customer_id=f"c{n}", **event)]
+        events = [
+            an_event(f"e{n}", at=DAY + timedelta(hours=n), **event),
+            an_event(f"o{n}", customer_id=f"c{n}", **event),
+        ]
         world._append(0, Kind.CHUNK, a_chunk(events).encode())
         world.send(f"of day {n}", at=EARLIER - timedelta(days=n))
     world.fold()
@@ -278,7 +283,8 @@ def test_the_watch_names_an_exceeded_metric_and_tells_the_log_once(caplog: pytes
     assert before == {}
     assert watch.exceeded == {(TENANT, exceeded): 1}
     [told] = [record.getMessage() for record in caplog.records if "too many group combinations" in record.getMessage()]
-    assert exceeded in told and fine not in told
+    assert exceeded in told
+    assert fine not in told
 
 
 async def a_log(chance: random.Random) -> MemoryLog:

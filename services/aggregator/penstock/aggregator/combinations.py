@@ -79,16 +79,18 @@ class Combinations:
 
     def admit(
         self, newcomers: Newcomers, stored: Mapping[MetricDay, set[str]], metrics: Mapping[str, Metric]
-    ) -> set[tuple[MetricDay, Groups]]:
+    ) -> dict[MetricDay, set[Groups]]:
         """Let in what there is room for; return the others. `stored` are sets that were not in memory."""
-        refused: set[tuple[MetricDay, Groups]] = set()
+        refused: dict[MetricDay, set[Groups]] = {}
         for day, combinations in newcomers.items():
             held = self._held.setdefault(day, stored.get(day, set()))
             members = {groups: member_of(groups) for groups in combinations}
             wanted = [(offset, members[groups]) for groups, offset in combinations.items()]
             for offset, member in let_in(held, wanted, metrics[day.metric].group_combinations_max):
                 self._new[combination_cell(day, member, self._partition)] = Cell(events=1, version=offset)
-            refused.update((day, groups) for groups, member in members.items() if member not in held)
+            beyond = {groups for groups, member in members.items() if member not in held}
+            if beyond:
+                refused[day] = beyond
         return refused
 
     def take_new(self) -> dict[CellKey, Cell]:

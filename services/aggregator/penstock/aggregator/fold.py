@@ -14,7 +14,7 @@ from copy import copy
 import numpy as np
 import numpy.typing as npt
 
-from penstock.aggregator.combinations import Combinations, MetricDay, Newcomers, day_of
+from penstock.aggregator.combinations import Combinations, Groups, MetricDay, Newcomers, day_of
 from penstock.aggregator.fill import Filling
 from penstock.aggregator.poison import Poison, chunk_of
 from penstock.aggregator.tally import Batch, Contribution, Rows, read_batch_properties, tally
@@ -29,6 +29,7 @@ from penstock.kernel.stored import DroppedIds, StoredEvents, StoredIds
 from penstock.kernel.stored_chunk import WHOLE_EVENTS_MIN, StoredChunk
 
 US_PER_HOUR = 3_600_000_000
+NEVER = 2**63  # above every offset
 LATE_US = BACKDATE_DAYS_MAX * US_PER_DAY + FOLD_SLACK_HOURS * US_PER_HOUR
 
 
@@ -207,12 +208,15 @@ class Fold:
             if not contribution.metric.group_keys:
                 continue
             absent = [at for at, key in enumerate(contribution.keys) if key not in self.cells]
-            if absent:
-                first = contribution.firsts(offsets)
-                for at in absent:
-                    key = contribution.keys[at]
-                    of_day = study.newcomers.setdefault(day_of(key), {})
-                    of_day[key.groups] = min(first[at], of_day.get(key.groups, first[at]))
+            first = contribution.firsts(offsets) if absent else []
+            of_window: dict[int, dict[Groups, int]] = {}  # a day's newcomers, by each of its windows
+            for at in absent:
+                key, offset = contribution.keys[at], first[at]
+                newcomers = of_window.get(key.window_us)
+                if newcomers is None:
+                    newcomers = of_window[key.window_us] = study.newcomers.setdefault(day_of(key), {})
+                if offset < newcomers.get(key.groups, NEVER):
+                    newcomers[key.groups] = offset
 
     def unknown_days(self, study: Study) -> list[MetricDay]:
         """The days of newcomers of which the store may hold combinations that are not in memory."""
@@ -228,7 +232,9 @@ class Fold:
             return
         parts, study.parts = study.parts, []
         for contribution, offsets in parts:
-            kept = [(day_of(key), key.groups) not in refused for key in contribution.keys]
+            metric = contribution.metric.id
+            beyond = {day.start_us: groups for day, groups in refused.items() if day.metric == metric}
+            kept = [k.groups not in beyond.get(k.window_us - k.window_us % US_PER_DAY, ()) for k in contribution.keys]
             if any(kept):
                 study.parts.append((contribution if all(kept) else contribution.only(kept), offsets))
 
