@@ -14,7 +14,7 @@ import pytest
 from builders import a_sum_body, an_event, rfc3339, yesterday
 from penstock.aggregator.store.clickhouse import ClickHouseUsageStore
 from penstock.kernel.cell import Cell, CellKey
-from penstock.kernel.ports import Flush
+from penstock.kernel.ports.fold_store import Flush
 from server import API_KEY, PenstockServer, eventually
 
 DAY, END = yesterday(), yesterday() + timedelta(days=1)

@@ -21,7 +21,8 @@ from penstock.kernel.chunk import Chunk
 from penstock.kernel.event import Outcome
 from penstock.kernel.identity import hash_bodies, identify
 from penstock.kernel.meter import Aggregation
-from penstock.kernel.ports import Flush, UsageStore
+from penstock.kernel.ports.fold_store import Flush
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.quantity import EXACT
 from penstock.kernel.record import Marker
 from penstock.kernel.stored import Dropped, DroppedIds, LogPlace, StoredEvents, StoredIds, Trace

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from penstock.aggregator.usage import CONSISTENT_TRIES_MAX, RETRY_DELAY_MS
-from penstock.kernel.ports import UsageStore
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.problems import StoreUnavailable
 from penstock.kernel.record import Marker
 

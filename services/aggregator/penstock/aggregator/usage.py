@@ -19,7 +19,7 @@ from penstock.aggregator.usage_cache import Asked, UsageCache
 from penstock.aggregator.usage_rows import greatest, over_all, question_of, ragged_parts, rows_of, whether_changed
 from penstock.kernel.cell import FILLED_US, Cell, CellAnswer, CellKey, CellQuestion, KeptGroup
 from penstock.kernel.meter import Metric
-from penstock.kernel.ports import UsageStore
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.problems import NotFound, StoreUnavailable
 from penstock.kernel.quantity import exact
 from penstock.kernel.record import Marker, Vector
