@@ -14,7 +14,8 @@ from datetime import UTC, datetime, timedelta
 from penstock.aggregator.combinations import days_question
 from penstock.aggregator.metrics import Metrics
 from penstock.kernel.cell import CellRow
-from penstock.kernel.ports import Clock, UsageStore
+from penstock.kernel.ports.clock import Clock
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.window import Span, to_us
 
 _DAY = timedelta(days=1)

@@ -21,7 +21,7 @@ import msgspec
 
 from penstock.kernel.cell import COMBINATIONS, Cell, CellKey, CellQuestion
 from penstock.kernel.meter import Aggregation, GroupValue, Metric
-from penstock.kernel.ports import UsageStore
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.record import US_PER_DAY
 from penstock.kernel.window import from_us
 
