@@ -39,7 +39,7 @@ def identify_encoded(hash_key: bytes, tenant: str, transaction_ids: Iterable[byt
 
 
 def prefix_of(tenant: str) -> bytes:
-    """What is hashed before an id of the tenant; its length leads, so that no id of another tenant can look the same."""
+    """What is hashed before an id of the tenant. Its length leads: no id of another tenant can look the same."""
     name = tenant.encode()
     return len(name).to_bytes(4, "big") + name
 
