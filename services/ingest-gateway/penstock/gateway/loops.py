@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,8 @@ from penstock.kernel.identity import Identities
 # What a laptop's gateway hardly sees, and a busy one within a second.
 BYTES_BEFORE_LOADING = 16 * 2**20
 THREAD_NAME = "penstock-compiler"
+# To import them is to load them.
+PACKAGE, MODULES = "penstock.gateway.compiled", ("envelopes", "gather", "blake2b")
 
 Edges = npt.NDArray[np.int32]  # shape (n + 1,): where n texts are cut out of bytes that are joined
 Data = npt.NDArray[np.uint8]
@@ -53,8 +56,7 @@ class Loops:
         """Compile, or read what was compiled before. Idempotent."""
         with self._lock:
             if self.compiled is None:
-                from penstock.gateway.compiled import blake2b, envelopes, gather
-
+                envelopes, gather, blake2b = (import_module(f"{PACKAGE}.{name}") for name in MODULES)
                 self.compiled = Compiled(envelopes.envelopes, gather.gathered, blake2b.digests)
                 logger.info("the gateway's loops are compiled")
             return self.compiled
