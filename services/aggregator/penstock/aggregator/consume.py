@@ -32,10 +32,10 @@ from penstock.kernel.problems import LogUnavailable, Problem, Refused
 from penstock.kernel.record import Kind, LogIdentity, LogRecord, Marker
 from penstock.kernel.window import BASE_WINDOW_US
 
-READ_BYTES_MAX = 8 * 2**20
+READ_BYTES_MAX = 16 * 2**20
 # A record holds at most some 1.5 MiB when it is unpacked; this many bound the memory of one step.
 RECORDS_PER_STEP_MAX = 256
-FLUSH_EVERY_MS = 250
+FLUSH_EVERY_MS = 500
 READ_WAIT_MS = 1_000
 RETRY_DELAY_MS = 500
 CELLS_MAX = 200_000
