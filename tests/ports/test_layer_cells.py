@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,8 @@ from penstock.aggregator.store.clickhouse import ClickHouseUsageStore
 from penstock.aggregator.store.memory import MemoryUsageStore
 from penstock.kernel.cell import Cell, CellKey, CellQuestion, LayerWindows
 from penstock.kernel.meter import Aggregation
-from penstock.kernel.ports import Flush, UsageStore
+from penstock.kernel.ports.fold_store import Flush
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.record import Marker
 from penstock.kernel.window import BASE_WINDOW_US
 
@@ -65,7 +67,7 @@ def test_a_window_is_read_from_the_scope_that_has_it(
 
 
 def test_filters_and_versions_are_those_of_the_cells_that_are_read(store: UsageStore) -> None:
-    asked = {"filters": ((0, ("eu",)),), "excluded": ((0, ("us",)),)}
+    asked: dict[str, Any] = {"filters": ((0, ("eu",)),), "excluded": ((0, ("us",)),)}
 
     answer = store.read_cells(question((MIDDLE,), **asked))
     versions = store.read_cells(question((MIDDLE,), versions_only=True, **asked)).versions

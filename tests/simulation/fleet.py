@@ -11,7 +11,9 @@ from penstock.aggregator import consume
 from penstock.aggregator.consume import Owner
 from penstock.ids.memory import MemoryShelf
 from penstock.ids.shelf import Shelf
-from penstock.kernel.ports import IdShelf, LogTrimmed, UsageStore
+from penstock.kernel.ports.event_log import LogTrimmed
+from penstock.kernel.ports.fold_store import IdShelf
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.problems import Problem
 from simulation.faulty_log import FaultyLog
 from simulation.faulty_store import Connection, Died, Tables

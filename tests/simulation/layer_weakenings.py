@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import pytest
 
 from penstock.aggregator import backfills, consume, fold, layers, usage
 from penstock.aggregator.fill import Filling
-from penstock.gateway.batch import Batch
+from penstock.gateway import batch
+from penstock.gateway.identities import identify_column
 from penstock.kernel.control import LayerOpened
-from penstock.kernel.identity import identify_encoded
 from penstock.kernel.layer import LayerLife, tenant_of
 from penstock.kernel.record import Vector
 from penstock.kernel.stored import StoredEvents
@@ -41,16 +40,10 @@ def switched_before_every_marker_passed_the_commit(patch: Patch, _: Simulation) 
 def a_layer_shares_the_dedupe_scope_of_the_base(patch: Patch, _: Simulation) -> None:
     """Ids that are sent again are dropped as duplicates, and the commit then removes the originals."""
 
-    def identify(self: Batch, tenants: Any, hash_key: bytes) -> Any:
-        ids = [text.encode() for text in self._columns.transaction_ids.to_pylist()]
-        sizes = np.diff(self._edges).tolist()
-        parts, at = [], 0
-        for scope, size in zip(tenants, sizes, strict=True):
-            parts.append(identify_encoded(hash_key, tenant_of(scope), ids[at : at + size]))
-            at += size
-        return np.concatenate(parts)
+    def identify(hash_key: bytes, scope: str, ids: Any) -> Any:
+        return identify_column(hash_key, tenant_of(scope), ids)
 
-    patch.setattr(Batch, "_identify", identify)
+    patch.setattr(batch, "identify_column", identify)
 
 
 @weakening(seed=0)

@@ -27,7 +27,7 @@ from penstock.gateway.coalescer import _Waiting
 from penstock.gateway.decode import decode
 from penstock.kernel.event import Verdict
 from penstock.kernel.layer import Layer
-from penstock.kernel.ports import UsageStore
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.problems import Conflict, LogUnavailable
 from penstock.kernel.record import Kind, LogRecord, Marker, Vector
 from penstock.kernel.window import Span, from_us

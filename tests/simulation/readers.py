@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import cast
 
 from penstock.aggregator.usage import UsageService
-from penstock.kernel.ports import UsageStore
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.problems import StoreUnavailable
 from penstock.kernel.usage import Usage, UsageQuery
 from penstock.kernel.window import Span, from_us

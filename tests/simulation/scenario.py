@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.aggregator import consume, fold, metrics, usage
+from penstock.aggregator import consume, cut, fold, metrics, usage
 from penstock.gateway import coalescer, ticker
 from penstock.kernel.cell import Cell, CellKey
 from penstock.kernel.record import Marker
@@ -125,8 +125,9 @@ def _simulate(patch: pytest.MonkeyPatch, world: World) -> None:
     patch.setattr(consume, "time", types.SimpleNamespace(monotonic_ns=lambda: world.now_us * 1_000))
     patch.setattr(consume, "CELLS_MAX", world.plan.cells_max)
     patch.setattr(consume, "RECORDS_PER_STEP_MAX", 1)
-    patch.setattr(usage, "time", ReaderClock(world))
-    patch.setattr(usage, "CONSISTENT_TRIES_MAX", 4)
+    for reader in (cut, usage):
+        patch.setattr(reader, "time", ReaderClock(world))
+    patch.setattr(cut, "CONSISTENT_TRIES_MAX", 4)
     patch.setattr(metrics, "uuid", types.SimpleNamespace(uuid4=lambda: f"control-{next(numbers)}"))
     for name in ("penstock.aggregator.consume", "penstock.gateway.ticker", "penstock.ids.shelf"):
         patch.setattr(logging.getLogger(name), "disabled", True)  # what fails here is meant to

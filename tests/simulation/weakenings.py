@@ -30,7 +30,7 @@ from penstock.kernel.event import Outcome
 from penstock.kernel.identity import BodyHashes, Identities
 from penstock.kernel.idset import IdSet
 from penstock.kernel.meter import Aggregation
-from penstock.kernel.ports import Flush
+from penstock.kernel.ports.fold_store import Flush
 from penstock.kernel.record import LogRecord
 from penstock.kernel.stored import StoredEvents
 from simulation import faulty_store, fleet

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from penstock.kernel.layer_ports import OpenLayers
-from penstock.kernel.ports import Customers, GatewayMemory, Rating, UsageReader
+from penstock.kernel.ports.siblings import Customers, GatewayMemory, OpenLayers, Rating, UsageReader
 from penstock.rpc.port import Service
 
 # A port is abstract and what stands in for it is not, which mypy cannot know.

@@ -23,7 +23,8 @@ from penstock.aggregator.store.memory import MemoryUsageStore
 from penstock.kernel.cell import FILLED_US, Cell, CellKey, merge
 from penstock.kernel.control import MetricArchived, MetricDefined, encode_control
 from penstock.kernel.meter import Aggregation
-from penstock.kernel.ports import Flush, UsageStore
+from penstock.kernel.ports.fold_store import Flush
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.problems import StoreUnavailable
 from penstock.kernel.quantity import exact
 from penstock.kernel.record import Kind

@@ -124,7 +124,7 @@ def test_an_answer_is_kept_for_what_was_in_force_alone() -> None:
     world.backfills.revert(TENANT, made.layer.id)
     after = world.values(metric, WHOLE)
 
-    assert (before, during, after) == ([[11], [11]], [[110], [110]], [11])
+    assert [*before, *during, after] == [[11], [11], [110], [110], [11]]
     assert world.hits == [False, True, False, True, True]
 
 

@@ -17,7 +17,8 @@ from penstock.aggregator.outbox import Outbox, Send, outgoing
 from penstock.kernel.control import LayerCommitted, LayerOpened
 from penstock.kernel.event import BACKDATE_DAYS_MAX
 from penstock.kernel.layer import Layer, LayerInForce
-from penstock.kernel.ports import Catalog, Clock, Item
+from penstock.kernel.ports.catalog import Catalog, Item
+from penstock.kernel.ports.clock import Clock
 from penstock.kernel.problems import Conflict, LogUnavailable, NotFound
 from penstock.kernel.record import Vector, covers
 from penstock.kernel.window import Span, to_us

@@ -13,7 +13,9 @@ from penstock.aggregator.cut import read_as_one_cut
 from penstock.kernel.cell import CONSERVATION, CellAnswer, CellQuestion
 from penstock.kernel.event import FUTURE_HOURS_MAX, Outcome
 from penstock.kernel.meter import Aggregation
-from penstock.kernel.ports import Clock, Customers, UsageStore
+from penstock.kernel.ports.clock import Clock
+from penstock.kernel.ports.siblings import Customers
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.problems import BadRequest, NotFound
 from penstock.kernel.window import BASE_WINDOW, EPOCH, Span
 from penstock.web.instant import as_utc

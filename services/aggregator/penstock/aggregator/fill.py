@@ -16,7 +16,7 @@ from penstock.aggregator.tally import Batch, read_batch_properties, tally
 from penstock.kernel.cell import Cell, CellKey, merge
 from penstock.kernel.layer import NEVER, FollowedLayer, LayerLife
 from penstock.kernel.meter import Metric
-from penstock.kernel.ports import UsageStore
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.quantity import exact
 from penstock.kernel.record import US_PER_DAY, Vector
 from penstock.kernel.stored import StoredEvents

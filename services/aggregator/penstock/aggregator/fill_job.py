@@ -14,9 +14,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from penstock.aggregator.combinations import filled_combinations
 from penstock.aggregator.fill import Filling
 from penstock.kernel.cell import FILLED_US, Cell, CellKey
-from penstock.kernel.ports import UsageStore
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.problems import Problem
 from penstock.kernel.window import Span, from_us
 
@@ -70,7 +71,10 @@ class FillJob:
         if left:
             span = Span(*map(from_us, left[0]))
             for scope in filling.scopes:
-                cells |= filling.cells(self._store, scope, None, span)
+                made = filling.cells(self._store, scope, None, span)
+                if filling.metric.group_keys:
+                    made |= filled_combinations(self._store, filling.metric, partition, filling.offset, made)
+                cells |= made
         through_us = left[0][1] if len(left) > 1 else FILLED_US
         self._store.write_fill(partition, metric_id, cells, through_us)
         del left[:1]

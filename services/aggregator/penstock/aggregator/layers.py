@@ -15,7 +15,7 @@ import pyarrow as pa
 from penstock.kernel.chunk import Chunk
 from penstock.kernel.control import Control, LayerCommitted, LayerOpened
 from penstock.kernel.layer import NEVER, FollowedLayer, Layer, LayerLife
-from penstock.kernel.ports import UsageStore
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.record import Vector
 from penstock.kernel.stored import StoredEvents
 from penstock.kernel.window import Span, from_us, to_us

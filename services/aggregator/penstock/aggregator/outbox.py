@@ -10,7 +10,8 @@ from collections.abc import Callable
 import msgspec
 
 from penstock.kernel.control import Control
-from penstock.kernel.ports import Catalog, Clock, Item
+from penstock.kernel.ports.catalog import Catalog, Item
+from penstock.kernel.ports.clock import Clock
 from penstock.kernel.problems import Conflict
 from penstock.kernel.record import Vector
 

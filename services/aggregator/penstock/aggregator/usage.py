@@ -12,6 +12,9 @@ from datetime import datetime
 
 import msgspec
 
+from penstock.aggregator.cardinality import exceeded_days
+from penstock.aggregator.combinations import days_question
+from penstock.aggregator.cut import RETRY_DELAY_MS, ReadAgain, read_until_consistent
 from penstock.aggregator.fill import cells_of
 from penstock.aggregator.first_copies import FirstCopies
 from penstock.aggregator.layers import events_in_force
@@ -29,21 +32,15 @@ from penstock.aggregator.usage_rows import (
 )
 from penstock.kernel.cell import FILLED_US, Cell, CellAnswer, CellKey, CellQuestion, KeptGroup
 from penstock.kernel.layer import FollowedLayer, LayerInForce
-from penstock.kernel.meter import Metric
-from penstock.kernel.ports import UsageStore
-from penstock.kernel.problems import NotFound, StoreUnavailable
+from penstock.kernel.meter import Aggregation, Metric
+from penstock.kernel.ports.usage_store import UsageStore
+from penstock.kernel.problems import CardinalityExceeded, NotFound, StoreUnavailable
 from penstock.kernel.quantity import exact
 from penstock.kernel.record import Marker, Vector
 from penstock.kernel.usage import Usage, UsageQuery, UsageRow
-from penstock.kernel.window import to_us
+from penstock.kernel.window import Span, to_us
 
-CONSISTENT_TRIES_MAX = 200
-RETRY_DELAY_MS = 10
 FILL_WAIT_MS = 10_000
-
-
-class _ReadAgain(Exception):
-    """The read is no cut: a cell is ahead of its partition's marker, or the revision was replaced meanwhile."""
 
 
 class _Cut(msgspec.Struct, frozen=True):
@@ -101,17 +98,16 @@ class UsageService:
         return min((m.clock_us for m in markers.values()), default=0) if len(markers) == self._partitions else 0
 
     def usage(self, *queries: UsageQuery) -> tuple[Usage, ...]:
-        for _ in range(CONSISTENT_TRIES_MAX):
-            revisions: dict[str, Metric] = {}  # one of each metric, although a later one may be filled just now
-            asked = [(self._prepared(query, revisions), query) for query in queries]
-            in_force = {tenant: self._in_force(tenant) for tenant in {query.tenant for query in queries}}
-            markers = self._store.markers()
-            cut = _Cut(self._vector(markers), self._clock_us(markers), in_force)
-            try:
-                return tuple(self._ranked(metric, query, cut) for metric, query in asked)
-            except _ReadAgain:
-                time.sleep(RETRY_DELAY_MS / 1000)
-        raise StoreUnavailable("the usage store is flushing without a pause", retry_after_s=1)
+        return read_until_consistent(lambda: self._answers(queries))
+
+    def _answers(self, queries: tuple[UsageQuery, ...]) -> tuple[Usage, ...]:
+        """Raise `ReadAgain` where the answers are not of one cut."""
+        revisions: dict[str, Metric] = {}  # one of each metric, although a later one may be filled just now
+        asked = [(self._prepared(query, revisions), query) for query in queries]
+        in_force = {tenant: self._in_force(tenant) for tenant in {query.tenant for query in queries}}
+        markers = self._store.markers()
+        cut = _Cut(self._vector(markers), self._clock_us(markers), in_force)
+        return tuple(self._ranked(metric, query, cut) for metric, query in asked)
 
     def _prepared(self, query: UsageQuery, revisions: dict[str, Metric]) -> Metric:
         """The revision that answers the query: the newest that is filled in every partition, once it has the keys."""
@@ -166,7 +162,10 @@ class UsageService:
         question = with_layers(question_of(metric, query, kept), layers)
         key = Asked(query, metric, kept, over, tuple(each.layer.id for each in layers))
         held = self._cache.newest(key, cut.vector)
-        if held is not None and (held.vector == cut.vector or self._still_holds(held, question, query, cut)):
+        is_of_cut = held is not None and held.vector == cut.vector
+        if not is_of_cut:  # customers who are not asked for have a part in it, so no kept answer tells
+            self._refuse_exceeded(metric, query, cut.vector, layers)
+        if held is not None and (is_of_cut or self._still_holds(held, question, query, cut)):
             answer = cut.answer(query.tenant, held.rows)
         else:
             held = None
@@ -176,6 +175,37 @@ class UsageService:
         self._cache.on_lookup(held is not None)
         self._cache.put(key, answer)
         return answer
+
+    def _refuse_exceeded(
+        self, metric: Metric, query: UsageQuery, vector: Vector, layers: tuple[LayerInForce, ...]
+    ) -> None:
+        """Raise `CardinalityExceeded` where the query touches a day that has no figures: not all cells are there.
+
+        The base and each layer have limits of their own.
+        """
+        if not metric.group_keys or not query.spans:
+            return
+        is_level = metric.aggregation is Aggregation.TIME_WEIGHTED_SUM
+        span_us = (0 if is_level else to_us(query.spans[0].start), to_us(query.spans[-1].end))
+        parts = [(metric.tenant, span_us)]
+        for layer in (each.layer for each in layers):
+            parts.append((layer.scope, (max(span_us[0], layer.start_us), min(span_us[1], layer.end_us))))
+        limit, spans = metric.group_combinations_max, () if is_level else query.spans
+        days = {day for scope, part_us in parts for day in self._exceeded(scope, metric, part_us, spans, vector)}
+        if days:
+            raise CardinalityExceeded(
+                f"billable metric {query.metric_id} has more than {limit} group combinations on "
+                f"{', '.join(sorted(days))}, so it has no figures there. Give it a higher group_combinations_max "
+                "(POST /v1/billable-metrics/update), or make a metric with fewer group keys"
+            )
+
+    def _exceeded(
+        self, scope: str, metric: Metric, span_us: tuple[int, int], spans: tuple[Span, ...], vector: Vector
+    ) -> list[str]:
+        answer = self._store.read_cells(days_question(scope, (metric.id,), *span_us))
+        if any(version > vector[partition] for partition, version in answer.versions.items()):
+            raise ReadAgain
+        return exceeded_days(answer.rows, metric.group_combinations_max, spans)
 
     def _over(self, query: UsageQuery, metric: Metric, vector: Vector) -> tuple[Vector | None, datetime | None]:
         """Up to where the fold took events into the revision, and when that was; None while nothing has ended it.
@@ -188,7 +218,7 @@ class UsageService:
         if revision.over_control_id is None:
             return None, None
         if definition.archived_at is None:
-            raise _ReadAgain
+            raise ReadAgain
         return self._first_copies.offsets(revision.over_control_id, vector), definition.archived_at
 
     def _still_holds(self, held: Usage, question: CellQuestion, query: UsageQuery, cut: _Cut) -> bool:
@@ -215,7 +245,7 @@ class UsageService:
     ) -> tuple[UsageRow, ...]:
         answer = self._store.read_cells(question) if question.starts else CellAnswer((), {})
         if any(version > vector[partition] for partition, version in answer.versions.items()):
-            raise _ReadAgain
+            raise ReadAgain
         parts = self._ragged_cells(metric, query, taken, layers)
         return rows_of(metric, query, question, answer.rows, parts)
 
