@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from deploy.dev.clickhouse import clickhouse
 
-from builders import an_event
+from builders import a_metric_body, an_event, rfc3339, yesterday
 from flow.test_event_becomes_invoice_line import the_whole_way
 from kafka_part import a_topic
 from penstock.app.cli import main
 from penstock.app.settings import AGGREGATOR, CONTRACTS, GATEWAY, RATER
 from roles import Services
-from server import RawClient, eventually
+from server import PenstockServer, RawClient, eventually
 
 PARTITIONS = 2
 pytestmark = pytest.mark.slow
@@ -34,6 +35,7 @@ def test_four_processes_bill_as_one_does_and_tell_who_is_away(
     """One test, for the sake of one start: the walk, then each sibling away and back, then a clean end."""
     gateway = services[GATEWAY]
     the_whole_way(gateway, PARTITIONS)
+    a_backfill_goes_through_all_of_them(gateway)
     a_new_key_is_good_everywhere_at_once(services)
     assert main(["keys", "list", "--tables", services.tables]) == 0
     assert "reader" in capsys.readouterr().out
@@ -41,6 +43,26 @@ def test_four_processes_bill_as_one_does_and_tell_who_is_away(
     without_the_aggregator(services)
     without_the_gateway(services)
     services.stop()
+
+
+def a_backfill_goes_through_all_of_them(gateway: PenstockServer) -> None:
+    """Known to the aggregator, sent to the gateway, in force on both partitions, given up in the end."""
+    gateway.client.v1.customers.create(name="Backfilled", ingest_aliases=["backfilled"])
+    metric = gateway.client.v1.billable_metrics.create(**a_metric_body("COUNT")).data.id
+    start, end = yesterday(), yesterday() + timedelta(hours=1)
+    body = {"starting_on": rfc3339(start), "ending_before": rfc3339(end)}
+    backfill = gateway.raw.post("/v1/backfills/create", body).json["data"]["id"]
+    events = [an_event(f"sent-{n}", customer_id="backfilled", at=start) for n in range(20)]
+
+    assert gateway.raw.post(f"/v1/ingest?backfill_id={backfill}", events).json["accepted"] == 20
+    assert gateway.usage(metric, "backfilled", start, end) == {}
+    assert gateway.raw.post("/v1/backfills/commit", {"id": backfill}).status == 200
+    eventually(lambda: gateway.usage(metric, "backfilled", start, end), {(start, ()): 20})
+
+    refused = gateway.raw.post(f"/v1/ingest?backfill_id={backfill}", events)
+    assert (refused.status, refused.headers["x-should-retry"]) == (409, "false")
+    assert gateway.raw.post("/v1/backfills/revert", {"id": backfill}).status == 200
+    assert gateway.usage(metric, "backfilled", start, end) == {}
 
 
 def a_new_key_is_good_everywhere_at_once(services: Services) -> None:

@@ -20,6 +20,7 @@ import pytest
 import reference
 from builders import rfc3339, to_json
 from penstock.aggregator import backfills
+from penstock.aggregator.auditor import WINDOWS_END_US
 from penstock.aggregator.backfills import Backfill, Backfills, State, Wanted
 from penstock.aggregator.usage import UsageService
 from penstock.catalog.memory import MemoryCatalog
@@ -130,6 +131,7 @@ class LayerOracle(Oracle):
             key = oracle._key(account.partition, life.scope, metric_id, body, event) if owner == life.tenant else None
             if key is not None:
                 oracle._change(account, key, offset, oracle._plus(body, oracle._last(account, key), event))
+                oracle._combine(account, key, offset)
                 outcome = "COUNTED"
         return outcome
 
@@ -146,6 +148,7 @@ class LayerOracle(Oracle):
                         filled[key] = oracle._plus(body, filled.get(key, oracle.Value()), row.event)
             for key, value in filled.items():
                 oracle._change(account, key, offset, value)
+                oracle._combine(account, key, offset, "filled")
 
 
 def _is_in(life: Life, row: Row) -> bool:
@@ -327,6 +330,7 @@ class LayeredSimulation(Simulation):
             (self.backfilling.revert, 2),
             (self.backfilling.settle, 10),
             (self.readers.read, 10),
+            (self._audit, 2),
         ]
 
     def _clear_up(self) -> None:
@@ -339,16 +343,23 @@ class LayeredSimulation(Simulation):
     def _check(self) -> None:
         check.check_end(self.oracle, self.tables)
         check.check_acknowledged(self.oracle, self.clients.acknowledged, self.clients.accepted)
-        for queries, answers in self.readers.cuts:
-            layers = answers[0].layers
-            require(all(usage.layers == layers for usage in answers), "one read took several sets of layers")
-            self._check_switched(layers, answers[0].vector)
+        for read in self.readers.cuts:
+            layers = read.answers[0].layers
+            require(all(usage.layers == layers for usage in read.answers), "one read took several sets of layers")
+            self._check_switched(layers, read.answers[0].vector)
             view = cast(Oracle, LayersInForce(self.oracle, layers, self._holds))
-            check.check_cut(view, self.definitions.bodies, queries, answers)
+            check.check_cut(view, self.definitions.bodies, read)
 
-    def _holds(self, metric_id: str, layer_id: str) -> bool:
+    def _audit(self) -> None:
+        """Every cell that there is of a layer is what stored events make, whatever is under way."""
+        revision = self.world.chance.choice(sorted(self.definitions.bodies))
+        for scope in self.readers._auditor.scopes(self.definitions.bodies[revision][0])[1:]:
+            found = self.readers._auditor.cells(scope, revision, None, (0, WINDOWS_END_US))
+            require(not found.differences, f"the auditor finds {found.differences}")
+
+    def _holds(self, revision: str, layer_id: str) -> bool:
         """An archived metric keeps what it counted: a layer that was committed later has nothing of it."""
-        tenant = self.definitions.bodies[metric_id][0]
+        tenant, metric_id = self.definitions.bodies[revision][0], revision.partition("~")[0]
         definition = self.definitions.metrics.find(tenant, metric_id)
         committed_at = self.backfilling.backfills.find(tenant, layer_id).committed_at
         assert definition is not None
@@ -385,6 +396,5 @@ def play_layers(world: World, weaken: Weaken | None = None, rows_checked: bool =
         try:
             simulation.play()
         finally:
-            for close in world.closing:
-                close()
+            simulation.fleet.close()
     return simulation

@@ -26,7 +26,7 @@ PAGE_DEFAULT, PAGE_MAX = 20, 100
 CUSTOMERS_MAX = 1_000
 # A flush may hold events of every month that some backfill reaches; the store bounds how many that may be.
 REACH = timedelta(days=5 * 366)
-WINDOWS_END_US = 2**32 * 1_000_000
+WINDOWS_END_US = (2**32 - 1) * 1_000_000
 UNIQUENESS_KEY_CHARS_MAX = 128
 
 

@@ -52,20 +52,23 @@ def age_limits(layers: Mapping[str, LayerLife], chunk: Chunk) -> npt.NDArray[np.
 
 def followed(layers: Mapping[str, LayerLife], chunk: Chunk) -> Iterator[tuple[str, Rows]]:
     """The scope of each layer that counts some of these events beside the base, and which: live ones, as they come."""
+    if not len(chunk):
+        return
+    times_us = chunk.times_us
+    first, last = int(times_us.min()), int(times_us.max())
     names = chunk.codes("tenant")[1]
     for scope, life in layers.items():
-        if life.follows_after != NEVER and life.layer.tenant in names:
-            rows = np.flatnonzero(_in_layer(life.layer, chunk))
-            if len(rows):
-                yield scope, rows
+        layer = life.layer
+        if life.follows_after == NEVER or layer.tenant not in names or last < layer.start_us or first >= layer.end_us:
+            continue
+        rows = np.flatnonzero(_in_layer(layer, chunk, times_us))
+        if len(rows):
+            yield scope, rows
 
 
-def _in_layer(layer: Layer, chunk: Chunk) -> npt.NDArray[np.bool_]:
+def _in_layer(layer: Layer, chunk: Chunk, times_us: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     tenants, names = chunk.codes("tenant")
-    times_us = chunk.times_us
     inside = (times_us >= layer.start_us) & (times_us < layer.end_us)
-    if not inside.any():
-        return inside
     inside &= np.array([name == layer.tenant for name in names], bool)[tenants]
     if layer.customers is not None:
         customers, keys = chunk.codes("customer")

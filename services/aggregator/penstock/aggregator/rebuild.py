@@ -7,7 +7,6 @@ identity, at a version that wins.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -19,6 +18,7 @@ from penstock.aggregator.quarantine import Quarantine
 from penstock.aggregator.store.memory import MemoryUsageStore
 from penstock.kernel.cell import CONSERVATION, FILLED_US, Cell, CellKey
 from penstock.kernel.event import BACKDATE_DAYS_MAX
+from penstock.kernel.layer import Layer
 from penstock.kernel.ports.event_log import Appended, EventLog
 from penstock.kernel.ports.fold_store import Flush
 from penstock.kernel.ports.usage_store import UsageStore
@@ -123,12 +123,15 @@ def from_events(store: UsageStore, partition: int) -> Findings:
     """Count stored events again, and compare every cell, day by day."""
     marker = settled_marker(store, partition)
     auditor = Auditor(store, marker.partitions)
-    days = _days(store, partition)
+    days, layers = _days(store, partition), auditor.layers()
     found = Findings()
     for life in auditor.lives()[partition].values():
         tenant, metric_id = life.metric.tenant, life.metric.id
-        for scope, start_us in itertools.product(auditor.scopes(tenant), days):
-            found.add(auditor.cells(scope, metric_id, None, (start_us, start_us + US_PER_DAY), partition))
+        of_scopes = [(tenant, days)]
+        of_scopes += [(scope, _days_of(each.layer)) for scope, each in layers.items() if each.layer.tenant == tenant]
+        for scope, of_scope in of_scopes:
+            for start_us in of_scope:
+                found.add(auditor.cells(scope, metric_id, None, (start_us, start_us + US_PER_DAY), partition))
     found.add(auditor.conservation(partition, (0, WINDOWS_END_US)))
     return found
 
@@ -138,6 +141,10 @@ def _days(store: UsageStore, partition: int) -> range:
     windows = store.windows(partition) or {0}
     first, last = min(windows) // US_PER_DAY - BACKDATE_DAYS_MAX - 1, max(windows) // US_PER_DAY + 2
     return range(max(0, first) * US_PER_DAY, last * US_PER_DAY, US_PER_DAY)
+
+
+def _days_of(layer: Layer) -> range:
+    return range(layer.start_us // US_PER_DAY * US_PER_DAY, layer.end_us, US_PER_DAY)
 
 
 def swap(store: UsageStore, partition: int, differences: Sequence[Difference]) -> int:
