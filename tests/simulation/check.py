@@ -8,7 +8,7 @@ from typing import Any
 
 import reference
 from builders import Body
-from penstock.kernel.cell import CONSERVATION, FILLED_US, Cell, CellKey
+from penstock.kernel.cell import COMBINATIONS, CONSERVATION, FILLED_US, Cell, CellKey
 from penstock.kernel.record import Marker
 from penstock.kernel.usage import Usage, UsageQuery
 from simulation.faulty_store import Tables
@@ -43,7 +43,9 @@ def check_marker(oracle: Oracle, tables: Tables, marker: Marker) -> None:
     account = oracle.account(marker.partition)
     fills = tables.fills(marker.partition)
     for key in account.history:
-        if key[1] != CONSERVATION and fills.get((marker.partition, key[1])) != FILLED_US:
+        is_folded = key[1] == CONSERVATION or (key[1] == COMBINATIONS and key[4][1:] == ())
+        filled = key[2] if key[1] == COMBINATIONS else key[1]
+        if not is_folded and fills.get((marker.partition, filled)) != FILLED_US:
             continue  # until it is filled, an absent cell is not zero
         change = oracle.cell_at(key, marker.offset)
         if change is not None:

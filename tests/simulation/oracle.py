@@ -7,6 +7,7 @@ a record's bytes. The constants are written out, so that a wrong one in the prod
 from __future__ import annotations
 
 import bisect
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -141,6 +142,7 @@ def _event(account: Account, offset: int, place: int, tenant: str, event: Body) 
                 key = _key(account.partition, tenant, metric_id, body, event)
                 if key is not None:
                     _change(account, key, offset, _plus(body, _last(account, key), event))
+                    _combine(account, key, offset)
                     outcome = "COUNTED"
         account.rows.append(Row(offset, place, tenant, event, outcome))
     hour = account.clock_us // HOUR_US * HOUR_US
@@ -183,6 +185,7 @@ def _control(account: Account, record: LogRecord, bodies: Mapping[str, tuple[str
                 filled[key] = _plus(body, filled.get(key, Value()), row.event)
     for key, value in filled.items():
         _change(account, key, record.offset, value)
+        _combine(account, key, record.offset, "filled")
 
 
 def _key(partition: int, tenant: str, metric_id: str, body: Body, event: Body) -> Key | None:
@@ -194,6 +197,19 @@ def _key(partition: int, tenant: str, metric_id: str, body: Body, event: Body) -
     member = reference.text(reference.prop(event, body["aggregation_key"])) if is_unique else None
     window = event["time_us"] // QUARTER_US * QUARTER_US
     return tenant, metric_id, event["customer_id"], window, groups, member, partition
+
+
+def _combine(account: Account, key: Key, offset: int, *marks: str) -> None:
+    """The first record that brings a group combination to a day; what is filled is told apart."""
+    tenant, metric_id, _, window, groups, _, partition = key
+    if groups:
+        day = window // DAY_US * DAY_US
+        date = (EPOCH + timedelta(microseconds=day)).date().isoformat()
+        text = json.dumps(groups, ensure_ascii=False, separators=(",", ":")).encode()
+        member = hashlib.blake2b(text, digest_size=16).hexdigest()
+        place = (tenant, "penstock.combinations", metric_id, day, (date, *marks), member, partition)
+        if place not in account.history:
+            _change(account, place, offset, Value(1))
 
 
 def _plus(body: Body, held: Value, event: Body) -> Value:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from penstock.aggregator.audit_chore import AuditChore, ReadLog
 from penstock.aggregator.auditor import Auditor
+from penstock.aggregator.cardinality import CardinalityWatch
 from penstock.aggregator.consume import Owner
 from penstock.aggregator.faust_owners import FaustOwners
 from penstock.aggregator.metrics import Metrics
@@ -43,6 +44,7 @@ from penstock.web.route import Route
 CONTROL_TIMEOUT_S = 30
 READ_TIMEOUT_S = 30
 PENDING_INTERVAL_S = 5
+CARDINALITY_INTERVAL_S = 15
 US_PER_S, US_PER_HOUR = 1_000_000, 3_600_000_000
 
 logger = logging.getLogger(__name__)
@@ -72,6 +74,7 @@ class AggregatorPart(Part):
         self.transactions = Transactions(store, self.metrics, log.identity)
         self.usage_cache = UsageCache(config.usage_cache_bytes_max, common.telemetry.usage_looked_up)
         self.usage = UsageService(store, self.metrics, config.partitions, self.usage_cache)
+        self._cardinality = CardinalityWatch(store, self.metrics, common.clock)
         self.auditor = Auditor(store, config.partitions)
         reader = log_reader(log, common.loop)
         self._audit_chore = AuditChore(self.auditor, store, reader, config.audit_events_max, random.Random())
@@ -117,6 +120,7 @@ class AggregatorPart(Part):
             lambda: self.runtime.owners,
             *self._met,
             self._clock,
+            self._config.group_combinations_max,
         )
 
     def served(self) -> Sequence[Served]:
@@ -147,6 +151,7 @@ class AggregatorPart(Part):
         chores = [
             Chore(PENDING_INTERVAL_S, self.metrics.send_pending),
             Chore(PENDING_INTERVAL_S, self.usage.retire_replaced),
+            Chore(CARDINALITY_INTERVAL_S, self._cardinality.look),
         ]
         interval_ms = self._config.audit_interval_ms
         return [*chores, Chore(interval_ms / 1000, self.audit)] if interval_ms else chores
@@ -161,6 +166,7 @@ class AggregatorPart(Part):
 
     def observe(self) -> None:
         telemetry, now_us = self._telemetry, to_us(self._clock.now())
+        telemetry.exceeded(self._cardinality.exceeded)
         telemetry.usage_cache_bytes.set(self.usage_cache.held_bytes)
         if self._grouped is not None:
             observe(self._grouped, telemetry)

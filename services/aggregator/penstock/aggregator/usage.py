@@ -12,6 +12,8 @@ from datetime import datetime
 
 import msgspec
 
+from penstock.aggregator.cardinality import exceeded_days
+from penstock.aggregator.combinations import days_question
 from penstock.aggregator.cut import RETRY_DELAY_MS, ReadAgain, read_until_consistent
 from penstock.aggregator.fill import cells_of
 from penstock.aggregator.first_copies import FirstCopies
@@ -19,9 +21,9 @@ from penstock.aggregator.metrics import Definition, Metrics
 from penstock.aggregator.usage_cache import Asked, UsageCache
 from penstock.aggregator.usage_rows import greatest, over_all, question_of, ragged_parts, rows_of, whether_changed
 from penstock.kernel.cell import FILLED_US, Cell, CellAnswer, CellKey, CellQuestion, KeptGroup
-from penstock.kernel.meter import Metric
+from penstock.kernel.meter import Aggregation, Metric
 from penstock.kernel.ports.usage_store import UsageStore
-from penstock.kernel.problems import NotFound, StoreUnavailable
+from penstock.kernel.problems import CardinalityExceeded, NotFound, StoreUnavailable
 from penstock.kernel.quantity import exact
 from penstock.kernel.record import Marker, Vector
 from penstock.kernel.usage import Usage, UsageQuery
@@ -128,7 +130,10 @@ class UsageService:
         question = question_of(metric, query, kept)
         key = Asked(query, metric, kept, over)
         held = self._cache.newest(key, cut.vector)
-        if held is not None and (held.vector == cut.vector or self._still_holds(held, question, query, cut)):
+        is_of_cut = held is not None and held.vector == cut.vector
+        if not is_of_cut:  # customers who are not asked for have a part in it, so no kept answer tells
+            self._refuse_exceeded(metric, query, cut.vector)
+        if held is not None and (is_of_cut or self._still_holds(held, question, query, cut)):
             answer = Usage(held.rows, cut.vector)
         else:
             held = None
@@ -138,6 +143,26 @@ class UsageService:
         self._cache.on_lookup(held is not None)
         self._cache.put(key, answer)
         return answer
+
+    def _refuse_exceeded(self, metric: Metric, query: UsageQuery, vector: Vector) -> None:
+        """Raise `CardinalityExceeded` where the query touches a day that has no figures: not all cells are there."""
+        if not metric.group_keys or not query.spans:
+            return
+        is_level = metric.aggregation is Aggregation.TIME_WEIGHTED_SUM
+        start_us = 0 if is_level else to_us(query.spans[0].start)
+        answer = self._store.read_cells(
+            days_question(metric.tenant, (metric.id,), start_us, to_us(query.spans[-1].end))
+        )
+        if any(version > vector[partition] for partition, version in answer.versions.items()):
+            raise ReadAgain
+        limit = metric.group_combinations_max
+        days = exceeded_days(answer.rows, limit, () if is_level else query.spans)
+        if days:
+            raise CardinalityExceeded(
+                f"billable metric {query.metric_id} has more than {limit} group combinations on {', '.join(days)}, "
+                "so it has no figures there. Give it a higher group_combinations_max "
+                "(POST /v1/billable-metrics/update), or make a metric with fewer group keys"
+            )
 
     def _over(self, query: UsageQuery, metric: Metric, vector: Vector) -> Vector | None:
         """Up to where the fold took events into the revision, or None while nothing has ended it.
