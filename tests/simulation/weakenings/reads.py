@@ -1,0 +1,40 @@
+"""Reads that are no cut."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from penstock.kernel.cell import CellAnswer, CellQuestion
+from simulation.faulty_store import Connection, ReaderView
+from simulation.scenario import Simulation
+from simulation.weakenings.switch import FAR, Patch, Switches
+
+switches = Switches()
+
+
+@switches.weakening(seed=0)
+def ragged_endsread_ahead(patch: Patch, _: Simulation) -> None:
+    """Cells as of the markers, and events that are newer."""
+    read_ahead(patch, ReaderView)
+
+
+@switches.weakening(seed=9)
+def cells_read_without_their_markers(patch: Patch, _: Simulation) -> None:
+    """Read skew: a cell ahead of the marker hides the value at the marker."""
+    read = ReaderView.read_cells
+
+    def read_cells(self: ReaderView, question: CellQuestion) -> CellAnswer:
+        return msgspec.structs.replace(read(self, question), versions={})
+
+    patch.setattr(ReaderView, "read_cells", read_cells)
+
+
+def read_ahead(patch: Patch, view: type[Connection] | type[ReaderView]) -> None:
+    read = view.read_events
+
+    def read_events(self: Any, tenant: str, customers: Any, span: Any, as_of: Any, partition: Any) -> Any:
+        return read(self, tenant, customers, span, (FAR,) * len(as_of), partition)
+
+    patch.setattr(view, "read_events", read_events)
