@@ -93,6 +93,6 @@ def stored_events_keyed_by_transaction_id(patch: Patch, _: Simulation) -> None:
                 names = zip(old.table["tenant"].to_pylist(), old.ids(), strict=True)
                 keep = [place[1] >= newest or name not in mine for name in names]
                 self._events[place] = StoredEvents(old.table.filter(pa.array(keep, pa.bool_())))
-        self._joined = None
+        self._columns = None
 
     patch.setattr(Tables, "insert", replace)
