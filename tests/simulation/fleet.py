@@ -107,10 +107,11 @@ class Fleet:
             self._end(pod)
 
     def drain(self) -> None:
-        """Fold and fill every partition to its end, with every owner that lives; then they stop."""
-        ends = self._log.vector()
-        for pod in self._pods:
-            self._bring_to(pod, ends[pod.partition])
+        """Fold and fill every partition to its end, with every owner that lives, and one at least; then they stop."""
+        for partition, end in enumerate(self._log.vector()):
+            pods = [pod for pod in self._pods if pod.partition == partition]
+            for pod in [pod for pod in pods if pod.process is not None] or pods[:1]:
+                self._bring_to(pod, end)
         for pod in self._pods:
             self._let_end(pod)
 
@@ -149,7 +150,7 @@ class Fleet:
         process = pod.process
         if process is None:
             return
-        consume.RECORDS_PER_STEP_MAX = self._world.chance.choice([1, 2, 4, 8, 16])
+        consume.RECORDS_PER_STEP_MAX = 32 if self._world.is_calm else self._world.chance.choice([1, 2, 4, 8, 16])
         if self._world.chance.random() < 0.6:
             pod.thread.finish()
         before = process.owner.offset

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import tempfile
@@ -14,6 +15,7 @@ import pytest
 from penstock.aggregator import consume, fill_job, fold, metrics, usage
 from penstock.gateway import coalescer, ticker
 from penstock.kernel.cell import Cell, CellKey
+from penstock.kernel.chunk import Chunk
 from penstock.kernel.record import Marker
 from simulation import check
 from simulation.definitions import Definitions
@@ -125,6 +127,7 @@ def _simulate(patch: pytest.MonkeyPatch, world: World) -> None:
     for shell in (consume, fill_job, coalescer, ticker):
         patch.setattr(shell, "asyncio", ASYNCIO)
     patch.setattr(fill_job, "EVENTS_PER_BATCH", world.plan.fill_events_max)
+    patch.setattr(Chunk, "decode", functools.cache(Chunk.decode))  # every owner reads the same few records
     patch.setattr(fold, "WHOLE_EVENTS_MIN", world.plan.whole_events_min)
     patch.setattr(consume, "time", types.SimpleNamespace(monotonic_ns=lambda: world.now_us * 1_000))
     patch.setattr(consume, "CELLS_MAX", world.plan.cells_max)

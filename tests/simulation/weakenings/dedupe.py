@@ -8,15 +8,18 @@ from typing import Any
 import pytest
 
 from penstock.aggregator import consume, fold
+from penstock.aggregator.consume import Owner
 from penstock.aggregator.fold import Fold, Study
+from penstock.aggregator.poison import Poison, chunk_of
 from penstock.gateway import coalescer
 from penstock.gateway.batch import Batch
 from penstock.gateway.dedupe import Window
 from penstock.ids import segment
+from penstock.kernel.chunk import Chunk
 from penstock.kernel.event import Outcome
 from penstock.kernel.identity import BodyHashes, Identities
 from penstock.kernel.idset import IdSet
-from penstock.kernel.record import LogRecord
+from penstock.kernel.record import Kind, LogRecord
 from simulation.faulty_store import Connection
 from simulation.scenario import Simulation
 from simulation.weakenings.switch import FAR, Patch, Switches
@@ -95,3 +98,36 @@ def ids_remembered_before_their_append(patch: Patch, _: Simulation) -> None:
             """Done already."""
 
     patch.setattr(coalescer, "Batch", Hasty)
+
+
+@switches.weakening(seed=0)
+def a_late_limit_of_each_owner(patch: Patch, simulation: Simulation) -> None:
+    """A setting that decides comes with the process, not with the log: two owners, one version, two values."""
+    chance = simulation.world.chance
+
+    class Own(Fold):
+        def __init__(self, *args: Any, **named: Any) -> None:
+            super().__init__(*args, **named)
+            self.late_us = chance.choice([fold.LATE_US, 3 * DAY_US])
+
+        def _judge(self, study: Study, chunk: Any, offsets: Any, indices: Any, clock: Any) -> Any:
+            with pytest.MonkeyPatch.context() as inside:
+                inside.setattr(fold, "LATE_US", self.late_us)
+                return super()._judge(study, chunk, offsets, indices, clock)
+
+    patch.setattr(consume, "Fold", Own)
+
+
+@switches.weakening(seed=0)
+def quarantined_for_a_passing_error(patch: Patch, simulation: Simulation) -> None:
+    """Whether a chunk is counted hangs on who was there first."""
+    chance = simulation.world.chance
+
+    async def put_away(self: Owner, poison: Sequence[Poison]) -> None:
+        """Somewhere."""
+
+    def chunk_or_reason(record: LogRecord) -> Chunk | str | None:
+        return "no memory" if record.kind is Kind.CHUNK and chance.random() < 0.05 else chunk_of(record)
+
+    patch.setattr(fold, "chunk_of", chunk_or_reason)
+    patch.setattr(Owner, "_put_away", put_away)

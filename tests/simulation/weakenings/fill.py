@@ -15,7 +15,7 @@ from simulation import fleet
 from simulation.faulty_store import Connection
 from simulation.scenario import Simulation
 from simulation.weakenings.reads import read_ahead
-from simulation.weakenings.switch import Patch, Switches
+from simulation.weakenings.switch import FAR, Patch, Switches
 
 switches = Switches()
 
@@ -73,3 +73,9 @@ def metric_folded_when_its_fill_is_noticed(patch: Patch, _: Simulation) -> None:
 def controls_applied_again(patch: Patch, _: Simulation) -> None:
     """A copy of a definition that the outbox sent twice brings an archived metric back."""
     patch.setattr(Applied, "is_news", lambda self, control: True)
+
+
+@switches.weakening(seed=0)
+def definitions_restored_ahead_of_the_marker(patch: Patch, _: Simulation) -> None:
+    """An owner that starts again takes the latest definitions, not those as of its marker."""
+    patch.setattr(Connection, "controls", lambda self, partition, through: self._tables.controls(partition, FAR))
