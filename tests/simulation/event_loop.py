@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import random
 import types
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any
 
 from penstock.kernel.ports import LogTrimmed
@@ -28,7 +28,7 @@ class Wait:
     def __init__(self, is_over: Callable[[], bool] = lambda: True) -> None:
         self.is_over = is_over
 
-    def __await__(self) -> Iterator[Wait]:
+    def __await__(self) -> Generator[Wait, None, None]:
         yield self
 
 
@@ -61,7 +61,7 @@ class Task:
         self.result: Any = None
         self.failure: Exception | None = None
 
-    def __await__(self) -> Iterator[Wait]:
+    def __await__(self) -> Generator[Wait, None, Any]:
         if not self.is_done:
             yield Wait(lambda: self.is_done)
         if self.failure is not None:

@@ -85,10 +85,8 @@ class Readers:
         self._world.tell(f"read {[(q.metric_id, len(u.rows)) for q, u in zip(queries, usage, strict=True)]}")
         revisions = {}
         for query in queries:
-            filled = self._filled(query)
-            revisions[query.metric_id] = filled[
-                filled.index(*before[query.metric_id]) if before[query.metric_id] else 0 :
-            ]
+            filled, newest = self._filled(query), before[query.metric_id]
+            revisions[query.metric_id] = filled[filled.index(newest[0]) :] if newest else filled
         self.cuts.append(Cut(tuple(queries), usage, revisions))
 
     def _filled(self, query: UsageQuery) -> list[str]:

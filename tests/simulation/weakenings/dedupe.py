@@ -28,20 +28,20 @@ from simulation.world import DAY_US
 switches = Switches()
 
 
-@switches.weakening(seed=0)
+@switches.weakening(seed=25)
 def ids_kept_as_long_as_events_are_allowed(patch: Patch, _: Simulation) -> None:
     """34 = 34 counts twice: an event may be a day ahead when it comes."""
     for module in (fold, segment):
         patch.setattr(module, "GENERATIONS_KEPT", 35)
 
 
-@switches.weakening(seed=6)
+@switches.weakening(seed=15)
 def fold_refuses_at_the_gateways_limit(patch: Patch, _: Simulation) -> None:
     """What was answered 200 is refused, for it was appended a little later."""
     patch.setattr(fold, "LATE_US", 34 * DAY_US)
 
 
-@switches.weakening(seed=0)
+@switches.weakening(seed=25)
 def ids_restored_ahead_of_the_marker(patch: Patch, _: Simulation) -> None:
     """Reads without "as of": what is folded again meets its own ids."""
 
@@ -100,7 +100,7 @@ def ids_remembered_before_their_append(patch: Patch, _: Simulation) -> None:
     patch.setattr(coalescer, "Batch", Hasty)
 
 
-@switches.weakening(seed=0)
+@switches.weakening(seed=25)
 def a_late_limit_of_each_owner(patch: Patch, simulation: Simulation) -> None:
     """A setting that decides comes with the process, not with the log: two owners, one version, two values."""
     chance = simulation.world.chance
@@ -118,7 +118,7 @@ def a_late_limit_of_each_owner(patch: Patch, simulation: Simulation) -> None:
     patch.setattr(consume, "Fold", Own)
 
 
-@switches.weakening(seed=0)
+@switches.weakening(seed=25)
 def quarantined_for_a_passing_error(patch: Patch, simulation: Simulation) -> None:
     """Whether a chunk is counted hangs on who was there first."""
     chance = simulation.world.chance

@@ -1,9 +1,9 @@
 """The simulation turned against itself: each weakening that CORE.md names is a switch, and each must be caught.
 
 Nothing of them is in the product. What needs a feature that is not there yet comes with it: amendments and voids
-(stored events updated in place, a deleted cell, a recompute or an audit of the current state, voided ids forgotten,
-unique values as rows), backfill layers, settings as control records, quarantine of chunks, a log that forgets what was
-read from it.
+(stored events updated in place, a deleted cell, a recompute of the current state, voided ids forgotten, unique values
+as rows) and backfill layers. What needs more than a log, its owners and its readers is held elsewhere: another log, a
+log that was cut or grew (tests/unit/aggregator/test_owner.py), and ids of 64 bits, which no seed would meet.
 """
 
 from __future__ import annotations

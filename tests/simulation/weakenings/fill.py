@@ -6,16 +6,18 @@ from collections.abc import Mapping, Sequence
 
 from penstock.aggregator import consume
 from penstock.aggregator.consume import Applied, Owner
+from penstock.aggregator.fold import Fold
 from penstock.aggregator.poison import Poison
 from penstock.kernel.cell import Cell, CellKey, merge
 from penstock.kernel.meter import Aggregation
 from penstock.kernel.ports import Flush
-from penstock.kernel.record import LogRecord
+from penstock.kernel.record import LogRecord, Marker
 from simulation import fleet
 from simulation.faulty_store import Connection
 from simulation.scenario import Simulation
+from simulation.traffic import TENANTS
 from simulation.weakenings.reads import read_ahead
-from simulation.weakenings.switch import FAR, Patch, Switches
+from simulation.weakenings.switch import Patch, Switches
 
 switches = Switches()
 
@@ -26,7 +28,7 @@ def fill_reads_ahead(patch: Patch, _: Simulation) -> None:
     read_ahead(patch, Connection)
 
 
-@switches.weakening(seed=0, rows_checked=False)
+@switches.weakening(seed=13, rows_checked=False)
 def fill_merged_into_live_cells(patch: Patch, simulation: Simulation) -> None:
     """History is added to whatever the cell is by then: two values with one version."""
     write_fill, bodies = Connection.write_fill, simulation.definitions.bodies
@@ -41,13 +43,13 @@ def fill_merged_into_live_cells(patch: Patch, simulation: Simulation) -> None:
     patch.setattr(consume, "bases", lambda store, filling, keys: {})
 
 
-@switches.weakening(seed=2, rows_checked=False)
+@switches.weakening(seed=13, rows_checked=False)
 def absent_cells_are_zero_while_a_metric_is_filled(patch: Patch, _: Simulation) -> None:
     """What the fold writes hides what the fill writes."""
     patch.setattr(consume, "bases", lambda store, filling, keys: {})
 
 
-@switches.weakening(seed=0, rows_checked=False)
+@switches.weakening(seed=25, rows_checked=False)
 def metric_folded_when_its_fill_is_noticed(patch: Patch, _: Simulation) -> None:
     """Another owner, which had noticed earlier or later, wrote other cells of the same versions."""
 
@@ -75,7 +77,16 @@ def controls_applied_again(patch: Patch, _: Simulation) -> None:
     patch.setattr(Applied, "is_news", lambda self, control: True)
 
 
-@switches.weakening(seed=0)
-def definitions_restored_ahead_of_the_marker(patch: Patch, _: Simulation) -> None:
+@switches.weakening(seed=25)
+def definitions_restored_from_the_catalog(patch: Patch, simulation: Simulation) -> None:
     """An owner that starts again takes the latest definitions, not those as of its marker."""
-    patch.setattr(Connection, "controls", lambda self, partition, through: self._tables.controls(partition, FAR))
+    restored = Owner._restored
+    catalog = simulation.definitions.metrics
+
+    def latest(self: Owner, marker: Marker | None) -> tuple[Fold, Applied]:
+        fold, applied = restored(self, marker)
+        for definition in [definition for tenant in TENANTS for _, definition in catalog.list(tenant)]:
+            fold.metrics.update({each.metric.id: each.metric for each in definition.history})
+        return fold, applied
+
+    patch.setattr(Owner, "_restored", latest)

@@ -23,7 +23,7 @@ def ragged_ends_read_ahead(patch: Patch, _: Simulation) -> None:
     read_ahead(patch, ReaderView)
 
 
-@switches.weakening(seed=9)
+@switches.weakening(seed=33)
 def cells_read_without_their_markers(patch: Patch, _: Simulation) -> None:
     """Read skew: a cell ahead of the marker hides the value at the marker."""
     read = ReaderView.read_cells
@@ -43,7 +43,7 @@ def read_ahead(patch: Patch, view: type[Connection] | type[ReaderView]) -> None:
     patch.setattr(view, "read_events", read_events)
 
 
-@switches.weakening(seed=0)
+@switches.weakening(seed=27)
 def cells_audited_as_of_the_marker(patch: Patch, _: Simulation) -> None:
     """A cell ahead of the marker holds more than the events up to it, and is reported."""
     patch.setattr(auditor, "ahead_of", lambda cells, markers: {})

@@ -114,16 +114,14 @@ def test_a_job_goes_on_where_another_stopped(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_fill_that_a_restart_cut_short_goes_on_although_nothing_new_is_defined() -> None:
-    filled = asyncio.Event()
-
-    class Told(MemoryUsageStore):
-        def write_fill(self, *args: Any) -> None:
-            super().write_fill(*args)
-            loop.call_soon_threadsafe(filled.set)
-
     async def restarted() -> World:
-        nonlocal loop
-        loop = asyncio.get_running_loop()
+        loop, filled = asyncio.get_running_loop(), asyncio.Event()
+
+        class Told(MemoryUsageStore):
+            def write_fill(self, *args: Any) -> None:
+                super().write_fill(*args)
+                loop.call_soon_threadsafe(filled.set)
+
         world = World()
         world.store = Told()
         await world.send(20)
@@ -136,7 +134,6 @@ def test_a_fill_that_a_restart_cut_short_goes_on_although_nothing_new_is_defined
         await running
         return world
 
-    loop: asyncio.AbstractEventLoop
     world = asyncio.run(restarted())
 
     assert world.store.fills(0) == {(0, "units"): FILLED_US}
