@@ -12,7 +12,7 @@ import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any
 
-from penstock.kernel.ports import LogTrimmed
+from penstock.kernel.ports.event_log import LogTrimmed
 from penstock.kernel.problems import Problem, Refused
 
 STEPS_TO_END_MAX = 20

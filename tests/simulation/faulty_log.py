@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from penstock.kernel.ports import Appended, LogTrimmed
+from penstock.kernel.ports.event_log import Appended, LogTrimmed
 from penstock.kernel.problems import LogUnavailable
 from penstock.kernel.record import Kind, LogIdentity, LogRecord
 from simulation.event_loop import Wait

@@ -19,7 +19,7 @@ from penstock.aggregator.store.memory import MemoryUsageStore
 from penstock.kernel.cell import Cell, CellAnswer, CellKey, CellQuestion
 from penstock.kernel.event import Outcome
 from penstock.kernel.identity import BodyHashes, Identities
-from penstock.kernel.ports import Flush
+from penstock.kernel.ports.fold_store import Flush
 from penstock.kernel.problems import StoreUnavailable
 from penstock.kernel.record import Marker, Vector
 from penstock.kernel.stored import StoredEvents

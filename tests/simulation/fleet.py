@@ -15,7 +15,8 @@ from penstock.aggregator.consume import Owner
 from penstock.ids.memory import MemoryShelf
 from penstock.ids.shelf import Shelf
 from penstock.kernel.idset import IdSet
-from penstock.kernel.ports import FoldStore, IdShelf, UsageStore
+from penstock.kernel.ports.fold_store import FoldStore, IdShelf
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.record import Marker
 from simulation.check import Falsified
 from simulation.event_loop import Loop, Task

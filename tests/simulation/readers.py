@@ -9,7 +9,7 @@ from typing import cast
 from penstock.aggregator.auditor import WINDOWS_END_US, Auditor
 from penstock.aggregator.usage import UsageService
 from penstock.kernel.cell import FILLED_US
-from penstock.kernel.ports import UsageStore
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.problems import LogUnavailable, StoreUnavailable
 from penstock.kernel.usage import UsageQuery
 from penstock.kernel.window import Span, from_us

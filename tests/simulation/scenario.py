@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.aggregator import consume, fill_job, fold, metrics, usage
+from penstock.aggregator import consume, cut, fill_job, fold, metrics, usage
 from penstock.gateway import coalescer, ticker
 from penstock.kernel.cell import Cell, CellKey
 from penstock.kernel.chunk import Chunk
@@ -104,8 +104,8 @@ class Simulation:
     def _check(self) -> None:
         check.check_end(self.oracle, self.tables)
         check.check_acknowledged(self.oracle, self.clients.acknowledged, self.clients.accepted)
-        for cut in self.readers.cuts:
-            check.check_cut(self.oracle, self.definitions.bodies, cut)
+        for read in self.readers.cuts:
+            check.check_cut(self.oracle, self.definitions.bodies, read)
 
 
 def play(world: World, weaken: Weaken | None = None, rows_checked: bool = True) -> None:
@@ -132,8 +132,9 @@ def _simulate(patch: pytest.MonkeyPatch, world: World) -> None:
     patch.setattr(consume, "time", types.SimpleNamespace(monotonic_ns=lambda: world.now_us * 1_000))
     patch.setattr(consume, "CELLS_MAX", world.plan.cells_max)
     patch.setattr(consume, "RECORDS_PER_STEP_MAX", 1)
-    patch.setattr(usage, "time", ReaderClock(world))
-    patch.setattr(usage, "CONSISTENT_TRIES_MAX", 4)
+    for reader in (cut, usage):
+        patch.setattr(reader, "time", ReaderClock(world))
+    patch.setattr(cut, "CONSISTENT_TRIES_MAX", 4)
     patch.setattr(metrics, "uuid", types.SimpleNamespace(uuid4=lambda: f"control-{next(numbers)}"))
     for name in ("aggregator.consume", "aggregator.fill_job", "gateway.ticker", "ids.shelf"):
         patch.setattr(logging.getLogger(f"penstock.{name}"), "disabled", True)  # what fails here is meant to

@@ -30,7 +30,10 @@ from penstock.app.route_table import aggregator_routes
 from penstock.app.services import USAGE
 from penstock.ids.shelf import Shelf
 from penstock.kernel.control import Control, encode_control
-from penstock.kernel.ports import Catalog, Clock, Customers, EventLog, GatewayMemory
+from penstock.kernel.ports.catalog import Catalog
+from penstock.kernel.ports.clock import Clock
+from penstock.kernel.ports.event_log import EventLog
+from penstock.kernel.ports.siblings import Customers, GatewayMemory
 from penstock.kernel.problems import LogUnavailable
 from penstock.kernel.record import Kind, LogRecord, Vector
 from penstock.kernel.window import to_us

@@ -20,7 +20,9 @@ from penstock.aggregator.usage import UsageService
 from penstock.contracts.http_api import ContractsService
 from penstock.gateway.http_api import KeysApi
 from penstock.gateway.keys import Keys
-from penstock.kernel.ports import Clock, Customers, GatewayMemory, UsageStore
+from penstock.kernel.ports.clock import Clock
+from penstock.kernel.ports.siblings import Customers, GatewayMemory
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.rater.http_api import routes as rater_routes
 from penstock.web.route import Request, Route, Scope
 

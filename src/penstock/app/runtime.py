@@ -35,7 +35,7 @@ from penstock.app.tls import http_options
 from penstock.gateway.budget import Budget
 from penstock.gateway.ingest import Gateway
 from penstock.kernel.clock import SystemClock
-from penstock.kernel.ports import EventLog
+from penstock.kernel.ports.event_log import EventLog
 from penstock.kernel.problems import Problem
 from penstock.web.route import Request, Response, Route, Router, Scope
 

@@ -12,7 +12,7 @@ from penstock.aggregator import consume
 from penstock.aggregator.fold import Fold, Study
 from penstock.kernel.cell import Cell, CellKey, merge
 from penstock.kernel.meter import Aggregation
-from penstock.kernel.ports import Flush
+from penstock.kernel.ports.fold_store import Flush
 from simulation.faulty_store import Tables
 from simulation.scenario import Simulation
 from simulation.weakenings.switch import Patch, Switches

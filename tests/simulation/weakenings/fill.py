@@ -10,7 +10,7 @@ from penstock.aggregator.fold import Fold
 from penstock.aggregator.poison import Poison
 from penstock.kernel.cell import Cell, CellKey, merge
 from penstock.kernel.meter import Aggregation
-from penstock.kernel.ports import Flush
+from penstock.kernel.ports.fold_store import Flush
 from penstock.kernel.record import LogRecord, Marker
 from simulation import fleet
 from simulation.faulty_store import Connection

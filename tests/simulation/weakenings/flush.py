@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from penstock.kernel.cell import Cell, CellKey
-from penstock.kernel.ports import Flush
+from penstock.kernel.ports.fold_store import Flush
 from penstock.kernel.stored import StoredEvents
 from simulation import faulty_store
 from simulation.faulty_store import Connection, Tables

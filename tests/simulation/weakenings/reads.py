@@ -8,7 +8,7 @@ import msgspec
 
 from penstock.aggregator import auditor
 from penstock.kernel.cell import CellAnswer, CellQuestion
-from penstock.kernel.ports import Flush
+from penstock.kernel.ports.fold_store import Flush
 from penstock.kernel.stored import StoredEvents
 from simulation.faulty_store import Connection, ReaderView, Tables
 from simulation.scenario import Simulation

@@ -15,7 +15,7 @@ from penstock.aggregator.audit import ALL_TENANTS, US_PER_HOUR, Difference, ahea
 from penstock.aggregator.auditor import WINDOWS_END_US, Auditor, Findings
 from penstock.kernel.cell import CONSERVATION, Cell
 from penstock.kernel.event import Outcome
-from penstock.kernel.ports import Flush
+from penstock.kernel.ports.fold_store import Flush
 from penstock.kernel.stored import StoredEvents
 from unit.aggregator.audit_world import METRICS, NOW_US, SPAN_US, AuditWorld, some_events
 from unit.aggregator.test_owner import METRICS as OWNER_METRICS

@@ -14,7 +14,7 @@ from penstock.aggregator.cut import read_as_one_cut
 from penstock.aggregator.http_api import AggregatorApi
 from penstock.aggregator.store.memory import MemoryUsageStore
 from penstock.kernel.cell import CellAnswer, CellQuestion
-from penstock.kernel.ports import Flush
+from penstock.kernel.ports.fold_store import Flush
 from penstock.kernel.problems import StoreUnavailable
 from penstock.kernel.window import from_us
 from penstock.web.route import Principal, Request, Scope

@@ -18,7 +18,7 @@ from penstock.aggregator.fill_job import US_PER_HOUR, stretches
 from penstock.aggregator.store.memory import MemoryUsageStore
 from penstock.kernel.cell import FILLED_US
 from penstock.kernel.control import MetricArchived, MetricDefined, encode_control
-from penstock.kernel.ports import UsageStore
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.problems import StoreUnavailable
 from penstock.kernel.record import Kind
 from penstock.kernel.window import from_us, to_us

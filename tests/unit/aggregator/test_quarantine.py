@@ -12,7 +12,7 @@ from penstock.aggregator.quarantine import Quarantine
 from penstock.aggregator.rebuild import from_log
 from penstock.aggregator.store.memory import MemoryUsageStore
 from penstock.kernel.cell import CONSERVATION
-from penstock.kernel.ports import LogDamaged
+from penstock.kernel.ports.event_log import LogDamaged
 from penstock.kernel.problems import BadRequest, LogUnavailable, NotFound
 from penstock.kernel.record import Kind
 from penstock.log.memory import MemoryLog

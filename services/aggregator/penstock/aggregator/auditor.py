@@ -25,7 +25,7 @@ from penstock.aggregator.audit import (
 from penstock.aggregator.cut import read_as_one_cut
 from penstock.aggregator.fill import cells_of
 from penstock.kernel.cell import CONSERVATION, FILLED_US, Cell, CellKey
-from penstock.kernel.ports import UsageStore
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.record import Vector
 from penstock.kernel.window import BASE_WINDOW_US, Span, from_us
 

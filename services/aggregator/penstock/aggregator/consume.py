@@ -24,7 +24,9 @@ from penstock.ids.memory import MemoryShelf
 from penstock.kernel.cell import FILLED_US, Cell, CellKey
 from penstock.kernel.control import MetricArchived, MetricDefined, decode_control
 from penstock.kernel.meter import Metric
-from penstock.kernel.ports import EventLog, Flush, IdShelf, LogDamaged, LogTrimmed, UsageStore
+from penstock.kernel.ports.event_log import EventLog, LogDamaged, LogTrimmed
+from penstock.kernel.ports.fold_store import Flush, IdShelf
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.problems import LogUnavailable, Problem, Refused
 from penstock.kernel.record import Kind, LogIdentity, LogRecord, Marker
 from penstock.kernel.window import BASE_WINDOW_US

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from penstock.aggregator.fill import Filling, cells_of
 from penstock.kernel.cell import FILLED_US, Cell, CellKey
-from penstock.kernel.ports import UsageStore
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.problems import Problem
 from penstock.kernel.window import Span, from_us
 

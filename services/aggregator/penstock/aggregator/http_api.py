@@ -13,7 +13,9 @@ from penstock.aggregator.usage_api import UsageApi
 from penstock.kernel.cell import CONSERVATION, CellAnswer, CellQuestion
 from penstock.kernel.event import Outcome
 from penstock.kernel.meter import Aggregation
-from penstock.kernel.ports import Clock, Customers, UsageStore
+from penstock.kernel.ports.clock import Clock
+from penstock.kernel.ports.siblings import Customers
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.problems import BadRequest, NotFound
 from penstock.kernel.window import from_us, to_us
 from penstock.web.page import decode_cursor, page

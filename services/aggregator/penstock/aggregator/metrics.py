@@ -14,7 +14,8 @@ import msgspec
 
 from penstock.kernel.control import Control, MetricArchived, MetricDefined
 from penstock.kernel.meter import Metric
-from penstock.kernel.ports import Catalog, Clock, Item
+from penstock.kernel.ports.catalog import Catalog, Item
+from penstock.kernel.ports.clock import Clock
 from penstock.kernel.problems import Conflict, NotFound
 from penstock.kernel.record import Vector
 

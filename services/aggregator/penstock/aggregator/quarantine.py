@@ -12,7 +12,7 @@ import msgspec
 
 from penstock.kernel.chunk import Chunk
 from penstock.kernel.identity import partition_of
-from penstock.kernel.ports import Appended, EventLog
+from penstock.kernel.ports.event_log import Appended, EventLog
 from penstock.kernel.problems import BadRequest, NotFound
 from penstock.kernel.record import Kind, LogRecord
 

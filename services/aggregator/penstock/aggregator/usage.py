@@ -12,6 +12,7 @@ from datetime import datetime
 
 import msgspec
 
+from penstock.aggregator.cut import RETRY_DELAY_MS, ReadAgain, read_until_consistent
 from penstock.aggregator.fill import cells_of
 from penstock.aggregator.first_copies import FirstCopies
 from penstock.aggregator.metrics import Definition, Metrics
@@ -19,20 +20,14 @@ from penstock.aggregator.usage_cache import Asked, UsageCache
 from penstock.aggregator.usage_rows import greatest, over_all, question_of, ragged_parts, rows_of, whether_changed
 from penstock.kernel.cell import FILLED_US, Cell, CellAnswer, CellKey, CellQuestion, KeptGroup
 from penstock.kernel.meter import Metric
-from penstock.kernel.ports import UsageStore
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.problems import NotFound, StoreUnavailable
 from penstock.kernel.quantity import exact
 from penstock.kernel.record import Marker, Vector
 from penstock.kernel.usage import Usage, UsageQuery
 from penstock.kernel.window import to_us
 
-CONSISTENT_TRIES_MAX = 200
-RETRY_DELAY_MS = 10
 FILL_WAIT_MS = 10_000
-
-
-class _ReadAgain(Exception):
-    """The read is no cut: a cell is ahead of its partition's marker, or the revision was replaced meanwhile."""
 
 
 class _Cut(msgspec.Struct, frozen=True):
@@ -71,16 +66,15 @@ class UsageService:
         return min((m.clock_us for m in markers.values()), default=0) if len(markers) == self._partitions else 0
 
     def usage(self, *queries: UsageQuery) -> tuple[Usage, ...]:
-        for _ in range(CONSISTENT_TRIES_MAX):
-            revisions: dict[str, Metric] = {}  # one of each metric, although a later one may be filled just now
-            asked = [(self._prepared(query, revisions), query) for query in queries]
-            markers = self._store.markers()
-            cut = _Cut(self._vector(markers), self._clock_us(markers))
-            try:
-                return tuple(self._ranked(metric, query, cut) for metric, query in asked)
-            except _ReadAgain:
-                time.sleep(RETRY_DELAY_MS / 1000)
-        raise StoreUnavailable("the usage store is flushing without a pause", retry_after_s=1)
+        return read_until_consistent(lambda: self._answers(queries))
+
+    def _answers(self, queries: tuple[UsageQuery, ...]) -> tuple[Usage, ...]:
+        """Raise `ReadAgain` where the answers are not of one cut."""
+        revisions: dict[str, Metric] = {}  # one of each metric, although a later one may be filled just now
+        asked = [(self._prepared(query, revisions), query) for query in queries]
+        markers = self._store.markers()
+        cut = _Cut(self._vector(markers), self._clock_us(markers))
+        return tuple(self._ranked(metric, query, cut) for metric, query in asked)
 
     def _prepared(self, query: UsageQuery, revisions: dict[str, Metric]) -> Metric:
         """The revision that answers the query: the newest that is filled in every partition, once it has the keys."""
@@ -156,7 +150,7 @@ class UsageService:
         if revision.over_control_id is None:
             return None
         if definition.archived_at is None:
-            raise _ReadAgain
+            raise ReadAgain
         return self._first_copies.offsets(revision.over_control_id, vector)
 
     def _still_holds(self, held: Usage, question: CellQuestion, query: UsageQuery, cut: _Cut) -> bool:
@@ -175,7 +169,7 @@ class UsageService:
     def _read(self, metric: Metric, query: UsageQuery, question: CellQuestion, vector: Vector, taken: Vector) -> Usage:
         answer = self._store.read_cells(question) if question.starts else CellAnswer((), {})
         if any(version > vector[partition] for partition, version in answer.versions.items()):
-            raise _ReadAgain
+            raise ReadAgain
         parts = self._ragged_cells(metric, query, taken)
         return Usage(rows_of(metric, query, question, answer.rows, parts), vector)
 

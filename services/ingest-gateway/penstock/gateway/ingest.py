@@ -19,7 +19,8 @@ from penstock.gateway.rate_limit import RateLimits, TenantRates
 from penstock.gateway.restore import restore
 from penstock.gateway.ticker import tick_forever
 from penstock.gateway.watch import Unwatched, Watch
-from penstock.kernel.ports import Clock, EventLog
+from penstock.kernel.ports.clock import Clock
+from penstock.kernel.ports.event_log import EventLog
 from penstock.kernel.record import US_PER_DAY
 from penstock.kernel.window import to_us
 
