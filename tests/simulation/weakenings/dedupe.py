@@ -53,7 +53,7 @@ def ids_restored_ahead_of_the_marker(patch: Patch, _: Simulation) -> None:
     patch.setattr(Connection, "ids", ids)
 
 
-@switches.weakening(seed=0)
+@switches.weakening(seed=59)
 def duplicates_renew_their_ids(patch: Patch, _: Simulation) -> None:
     """An id lives on in memory, but not in what a restart reads."""
 
@@ -68,7 +68,7 @@ def duplicates_renew_their_ids(patch: Patch, _: Simulation) -> None:
     patch.setattr(consume, "Fold", Renewing)
 
 
-@switches.weakening(seed=0)
+@switches.weakening(seed=25)
 def ids_dropped_at_a_flush(patch: Patch, _: Simulation) -> None:
     """When an id is forgotten depends on how records were batched."""
 
@@ -85,7 +85,7 @@ def ids_dropped_at_a_flush(patch: Patch, _: Simulation) -> None:
     patch.setattr(consume, "Fold", Dropping)
 
 
-@switches.weakening(seed=7)
+@switches.weakening(seed=14)
 def ids_remembered_before_their_append(patch: Patch, _: Simulation) -> None:
     """A gateway calls the retry of a lost event a duplicate."""
 

@@ -22,7 +22,7 @@ from simulation.weakenings.switch import Patch, Switches
 switches = Switches()
 
 
-@switches.weakening(seed=2)
+@switches.weakening(seed=13)
 def fill_reads_ahead(patch: Patch, _: Simulation) -> None:
     """A metric that comes later is filled from all that is stored, not from what came before it."""
     read_ahead(patch, Connection)

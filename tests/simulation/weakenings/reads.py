@@ -17,7 +17,7 @@ from simulation.weakenings.switch import FAR, Patch, Switches
 switches = Switches()
 
 
-@switches.weakening(seed=0)
+@switches.weakening(seed=25)
 def ragged_ends_read_ahead(patch: Patch, _: Simulation) -> None:
     """Cells as of the markers, and events that are newer."""
     read_ahead(patch, ReaderView)
@@ -49,7 +49,7 @@ def cells_audited_as_of_the_marker(patch: Patch, _: Simulation) -> None:
     patch.setattr(auditor, "ahead_of", lambda cells, markers: {})
 
 
-@switches.weakening(seed=0)
+@switches.weakening(seed=25)
 def stored_events_read_unmerged(patch: Patch, _: Simulation) -> None:
     """What two owners wrote, or one wrote twice, is read as often as it was written."""
     insert = Tables.insert
