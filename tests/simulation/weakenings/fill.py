@@ -71,7 +71,7 @@ def metric_folded_when_its_fill_is_noticed(patch: Patch, _: Simulation) -> None:
     patch.setattr(fleet, "Owner", Slow)
 
 
-@switches.weakening(seed=46)
+@switches.weakening(seed=53)
 def controls_applied_again(patch: Patch, _: Simulation) -> None:
     """A copy of a definition that the outbox sent twice brings an archived metric back."""
     patch.setattr(Applied, "is_news", lambda self, control: True)
