@@ -35,6 +35,7 @@ class Value(NamedTuple):
     events: int = 0
     value: Decimal = Decimal(0)
     latest: tuple[int, str] = (0, "")
+    weighted: Decimal = Decimal(0)  # of a level's changes: each x microseconds from the start of the window
 
 
 class Row(NamedTuple):
@@ -56,7 +57,7 @@ class Account:
     folded: int = 0  # how many records
     said: int = -1  # the last record that is no tick
     known: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)  # body and day, by tenant and id
-    metrics: dict[str, tuple[str, Body]] = field(default_factory=dict)  # tenant and body, by id
+    metrics: dict[str, tuple[str, Body]] = field(default_factory=dict)  # tenant and body, by id of the revision
     until: dict[str, int] = field(default_factory=dict)  # where a metric was archived
     sequences: dict[str, int] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
@@ -65,7 +66,7 @@ class Account:
 
 
 class Oracle:
-    """Folds the log on demand. `bodies` are the metrics' definitions by id, which the scenario adds to."""
+    """Folds the log on demand. `bodies` are the metrics' definitions by revision, which the scenario adds to."""
 
     def __init__(self, history: Sequence[Sequence[LogRecord]], bodies: Mapping[str, tuple[str, Body]]) -> None:
         self._log, self._bodies = history, bodies
@@ -222,9 +223,11 @@ def _plus(body: Body, held: Value, event: Body) -> Value:
     if kind == "LATEST":
         return Value(events, number, latest) if not held.events or latest > held.latest else Value(events, *held[1:])
     with localcontext(prec=200):
-        if not held.events or (kind == "MAX" and number > held.value) or (kind == "MIN" and number < held.value):
-            return Value(events, number)
-        return Value(events, held.value + number if kind == "SUM" else held.value)
+        if kind in ("SUM", "TIME_WEIGHTED_SUM"):
+            weight = event["time_us"] % QUARTER_US if kind == "TIME_WEIGHTED_SUM" else 0
+            return Value(events, held.value + number, weighted=held.weighted + number * weight)
+    is_greater = number > held.value if kind == "MAX" else number < held.value
+    return Value(events, number if not held.events or is_greater else held.value)
 
 
 def _last(account: Account, key: Key) -> Value:

@@ -173,6 +173,7 @@ class Owner:
         self._fold, self._applied = await asyncio.to_thread(self._restored, marker)
         self._marker = marker
         self.restores += 1
+        self._filler.look()  # what another owner, or this one before it started again, has left to fill
 
     async def _check(self, marker: Marker) -> None:
         identity = self._log.identity
