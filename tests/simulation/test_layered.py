@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from simulation.check import Falsified
-from simulation.layer_weakenings import LAYER_WEAKENINGS
 from simulation.layered import play_layers
+from simulation.weakenings.layers import switches
 from simulation.world import Plan, World
 
 SEEDS = 12
@@ -20,15 +20,15 @@ def test_a_backfill_is_in_force_as_a_whole_or_not_at_all_whatever_fails(seed: in
     assert any(read.answers[0].layers for read in simulation.readers.cuts)
 
 
-@pytest.mark.parametrize("name", LAYER_WEAKENINGS)
+@pytest.mark.parametrize("name", switches)
 def test_a_weakening_of_layers_is_caught(name: str) -> None:
-    first = LAYER_WEAKENINGS[name].seed
+    first = switches[name].seed
 
     assert any(is_caught(seed, name) for seed in range(first, first + CATCH_WITHIN)), f"not seen from seed {first} on"
 
 
 def is_caught(seed: int, name: str) -> bool:
-    weaken, _, rows_checked = LAYER_WEAKENINGS[name]
+    weaken, _, rows_checked = switches[name]
     try:
         play_layers(World(Plan.draw(seed)), weaken, rows_checked)
     except Falsified:

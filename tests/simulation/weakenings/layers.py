@@ -1,11 +1,9 @@
-"""What CORE.md says of backfills, turned off one by one: each is a switch here, and each must be caught."""
+"""What CORE.md says of backfills, turned off one by one; caught by the simulation with backfills (layered.py)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
-
-import pytest
 
 from penstock.aggregator import backfills, consume, fold, layers, usage
 from penstock.aggregator.fill import Filling
@@ -15,19 +13,11 @@ from penstock.kernel.control import LayerOpened
 from penstock.kernel.layer import LayerLife, tenant_of
 from penstock.kernel.record import Vector
 from penstock.kernel.stored import StoredEvents
-from simulation.scenario import Simulation, Weaken
-from simulation.weakenings import Weakening
+from simulation.scenario import Simulation
+from simulation.weakenings.switch import Patch, Switches
 
-Patch = pytest.MonkeyPatch
-LAYER_WEAKENINGS: dict[str, Weakening] = {}
-
-
-def weakening(seed: int, rows_checked: bool = True) -> Callable[[Weaken], Weaken]:
-    def enter(weaken: Weaken) -> Weaken:
-        LAYER_WEAKENINGS[getattr(weaken, "__name__", "")] = Weakening(weaken, seed, rows_checked)
-        return weaken
-
-    return enter
+switches = Switches()
+weakening = switches.weakening
 
 
 @weakening(seed=0)
