@@ -2,8 +2,9 @@
 
 Nothing of them is in the product. What needs a feature that is not there yet comes with it: amendments and voids
 (stored events updated in place, a deleted cell, a recompute of the current state, voided ids forgotten, unique values
-as rows). Backfill layers have a simulation of their own (layered.py, layers.py here). What needs more than a log, its owners and its readers is held elsewhere: another log, a
-log that was cut or grew (tests/unit/aggregator/test_owner.py), and ids of 64 bits, which no seed would meet.
+as rows). Backfill layers have a simulation of their own (layered.py, and layers.py here). What needs more than a log,
+its owners and its readers is held elsewhere: another log, a log that was cut or grew
+(tests/unit/aggregator/test_owner.py), and ids of 64 bits, which no seed would meet.
 """
 
 from __future__ import annotations
