@@ -73,7 +73,7 @@ class UsageCache:
 def size_of(question: Asked, answer: Usage) -> int:
     """About how many bytes a question and its answer take; errs upwards."""
     query = question.query
-    texts: list[GroupValue] = [*query.customers, *query.owners]
+    texts: list[GroupValue] = [*query.customers, *query.owners, *question.layers]
     texts += [value for _, values in (*query.filters, *query.excluded) for value in values]
     texts += [value for groups, owner in question.kept or () for value in (*groups, owner)]
     texts += [value for row in answer.rows for value in (*row.groups, row.customer_key)]
