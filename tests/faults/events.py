@@ -13,7 +13,7 @@ from builders import Body, a_metric_body, a_sum_body, an_event, yesterday
 DAY = yesterday()
 CUSTOMERS = ("acme", "globex", "initech")
 BY = ("region", "model")
-_KEYS = {"group_keys": [list(BY)]}
+_KEYS: Body = {"group_keys": [list(BY)]}
 BODIES = {
     "count": a_metric_body("count", **_KEYS),
     "sum": a_sum_body("units", **_KEYS),

@@ -1,4 +1,4 @@
-"""Senders that know the truth: every batch is sent until it is acknowledged, and what was acknowledged is written down."""
+"""Senders that know the truth: each batch is sent until it is acknowledged, and then it is written down."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 from builders import Body
 from faults.events import some_events
@@ -17,6 +18,14 @@ from server import PenstockServer
 BATCH_EVENTS = 200
 ANSWER_TIMEOUT_S = 180
 PAUSE_S = 0.1
+
+
+class Sender(Protocol):
+    """Sends until it is told that it is over, and returns when all of it is `acknowledged`."""
+
+    acknowledged: list[Body]
+
+    def run(self, over: threading.Event) -> None: ...
 
 
 class Load:
@@ -38,16 +47,14 @@ class Load:
     def send(self, events: Sequence[Body]) -> None:
         """Return once all of them are acknowledged."""
         deadline = time.monotonic() + ANSWER_TIMEOUT_S
-        while True:
+        while time.monotonic() < deadline:
             try:
-                taken = self.try_once(events)
-            except Unanswered as exc:
-                assert time.monotonic() < deadline, f"no answer in {ANSWER_TIMEOUT_S} s; the last: {exc}"
+                self.duplicates += self.try_once(events).duplicate
+                return
+            except Unanswered:
                 self.unanswered += 1
                 time.sleep(PAUSE_S)
-            else:
-                self.duplicates += taken.duplicate
-                return
+        raise AssertionError(f"no gateway answered in {ANSWER_TIMEOUT_S} s")
 
     def try_once(self, events: Sequence[Body]) -> Taken:
         """Raise `Unanswered`: whether they were taken is not known."""
@@ -63,7 +70,7 @@ class Load:
 
 
 @contextlib.contextmanager
-def under_load(loads: Sequence[Load]) -> Iterator[None]:
+def under_load(loads: Sequence[Sender]) -> Iterator[None]:
     """Inside, all of them send; on leaving, all that they began to send is acknowledged."""
     over = threading.Event()
     with ThreadPoolExecutor(len(loads)) as threads:
@@ -76,5 +83,5 @@ def under_load(loads: Sequence[Load]) -> Iterator[None]:
         each.result()
 
 
-def acknowledged(loads: Sequence[Load]) -> list[Body]:
+def acknowledged(loads: Sequence[Sender]) -> list[Body]:
     return [event for load in loads for event in load.acknowledged]

@@ -110,6 +110,7 @@ def _call(gateway: PenstockServer, batch: EventBatch) -> Taken:
         try:
             [receipt] = stub.IngestStream(iter([batch]), metadata=KEY, timeout=CALL_TIMEOUT_S)
         except grpc.RpcError as exc:
-            assert exc.code() in SEND_AGAIN_CODES, exc
+            if exc.code() not in SEND_AGAIN_CODES:
+                raise
             raise Unanswered(exc.code().name) from exc
     return Taken(receipt.accepted, receipt.duplicate)
