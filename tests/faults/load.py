@@ -15,9 +15,9 @@ from faults.events import some_events
 from faults.protocols import WAYS, Taken, Unanswered, Way
 from server import PenstockServer
 
-BATCH_EVENTS = 200
-ANSWER_TIMEOUT_S = 180
-PAUSE_S = 0.1
+BATCH_EVENTS = 100
+ANSWER_TIMEOUT_S = 300
+PAUSE_S = 0.3
 
 
 class Sender(Protocol):

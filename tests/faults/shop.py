@@ -12,7 +12,7 @@ from faults.events import BODIES, BY, CUSTOMERS, DAY, END, Figures, differences
 from penstock.kernel.window import to_us
 from server import PenstockServer, eventually
 
-SETTLED_TIMEOUT_S = 180
+SETTLED_TIMEOUT_S = 300
 IDS_LOOKED_UP = 10
 
 

@@ -13,10 +13,10 @@ from penstock.client.client import Client
 from server import API_KEY, PenstockServer
 
 QUICK = Backoff(first_ms=10, longest_ms=300)
-EVENTS = 200
+EVENTS = 100
 PENDING_MAX = 1_000
-FLUSH_TIMEOUT_S = 180
-PAUSE_S = 0.1
+FLUSH_TIMEOUT_S = 300
+PAUSE_S = 0.3
 
 
 class SpooledLoad:

@@ -30,7 +30,7 @@ def lose_the_files(aggregator: RoleServer) -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_a_storm_of_duplicates_counts_each_event_once(
     start_services: StartServices,
     kafka_address: str,

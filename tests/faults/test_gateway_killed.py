@@ -31,7 +31,7 @@ def die_again_and_again(gateway: RoleServer, chance: random.Random) -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed_number", range(SEEDS))
 def test_gateways_that_die_between_append_and_answer_change_no_figure(
     start_services: StartServices,

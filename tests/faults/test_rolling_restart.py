@@ -34,7 +34,7 @@ def restarts(processes: Sequence[RoleServer | ClickHouseDev]) -> list[Callable[[
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_a_rolling_restart_of_everything_loses_and_doubles_nothing(
     start_services: StartServices,
     start_kafka: StartKafka,

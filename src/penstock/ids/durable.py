@@ -1,14 +1,34 @@
-"""A file that appears whole or not at all, whenever the process or the machine stops."""
+"""A file that appears whole or not at all, whenever the process or the machine stops, in a folder of one process."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 TEMPORARY = ".tmp"
+LOCK = ".lock"
+
+
+class FolderInUse(OSError):
+    """Another process has it open: two would take away each other's files."""
+
+
+def lock(folder: Path) -> BinaryIO:
+    """Keep other processes out of the folder until what is returned is closed. Raise `FolderInUse`.
+
+    A lock of the process: within it a successor may begin before the one before it has let go.
+    """
+    held = folder.with_name(folder.name + LOCK).open("ab")
+    try:
+        fcntl.lockf(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as exc:
+        held.close()
+        raise FolderInUse(f"{folder} is in use by another process") from exc
+    return held
 
 
 @contextlib.contextmanager
