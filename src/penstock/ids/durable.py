@@ -9,23 +9,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from penstock.kernel.problems import Refused
+
 TEMPORARY = ".tmp"
 LOCK = ".lock"
 
 
-class FolderInUse(OSError):
+class FolderInUse(Refused):
     """Another process has it open: two would take away each other's files."""
 
 
 def lock(folder: Path) -> BinaryIO:
-    """Keep other processes out of the folder until what is returned is closed. Raise `FolderInUse`.
-
-    A lock of the process: within it a successor may begin before the one before it has let go.
-    """
+    """Keep others out of the folder until what is returned is closed. Raise `FolderInUse`."""
+    folder.mkdir(parents=True, exist_ok=True)
     held = folder.with_name(folder.name + LOCK).open("ab")
     try:
-        fcntl.lockf(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as exc:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
         held.close()
         raise FolderInUse(f"{folder} is in use by another process") from exc
     return held

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from penstock.ids import durable, filter_file, run_file
 from penstock.ids.run_file import RunFile
@@ -51,7 +51,6 @@ class Shelf:
         self._executor = executor or ThreadPoolExecutor(1, thread_name_prefix=f"ids-{partition}")
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._folder_lock: BinaryIO | None = None
         self._forget_all()
 
     def _forget_all(self) -> None:
@@ -73,16 +72,11 @@ class Shelf:
         return tuple(self._files)
 
     def restore(self, marker: Marker | None, store: FoldStore) -> IdSet:
-        """The set as of `marker`, from files and, where there is none, from the store.
-
-        Raise `FolderInUse` while another process has the folder: the caller tries again.
-        """
+        """The set as of `marker`, from files and, where there is none, from the store."""
         with self._lock:
             self._abandon()
             self._forget_all()
             self._folder.mkdir(parents=True, exist_ok=True)
-            if self._folder_lock is None:
-                self._folder_lock = durable.lock(self._folder)
             usable = self._usable(marker)
             self._ids = IdSet() if marker is None else self._restored(marker, usable, store)
             return self._ids
@@ -123,9 +117,6 @@ class Shelf:
         with self._lock:
             self._abandon()
             self._forget_all()
-            if self._folder_lock is not None:
-                self._folder_lock.close()
-                self._folder_lock = None
         self._executor.shutdown()
 
     def _begin(self, ids: IdSet, marker: Marker) -> None:

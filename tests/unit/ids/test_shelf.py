@@ -328,26 +328,10 @@ def test_a_file_is_whole_or_not_there_whenever_the_process_is_killed(tmp_path: P
         assert {each.suffix for each in tmp_path.iterdir()} <= {"", durable.TEMPORARY}
 
 
-OPENED = """
-import pathlib, sys
-from penstock.ids import durable
-durable.lock(pathlib.Path(sys.argv[1]))
-"""
+def test_a_folder_has_one_process_at_a_time(tmp_path: Path) -> None:
+    held = durable.lock(tmp_path / "ids")
+    with pytest.raises(durable.FolderInUse, match="ids is in use by another process"):
+        durable.lock(tmp_path / "ids")
+    held.close()
 
-
-def test_a_second_process_is_kept_out_of_the_folder_until_it_is_closed(world: World) -> None:
-    owner = Owner(world)
-    command = [sys.executable, "-c", OPENED, str(world.folder)]
-
-    refused = subprocess.run(command, capture_output=True, text=True, check=False)
-    owner.shelf.close()
-
-    assert f"FolderInUse: {world.folder} is in use by another process" in refused.stderr
-    assert subprocess.run(command, check=False).returncode == 0
-
-
-def test_a_successor_in_the_same_process_need_not_wait(world: World) -> None:
-    owner = Owner(world)
-    owner.fold(2)
-
-    assert Owner(world, owner.offset).known() == owner.known()
+    durable.lock(tmp_path / "ids").close()
