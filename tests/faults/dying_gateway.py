@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 from penstock.app.cli import main
-from penstock.kernel.ports import Appended
+from penstock.kernel.ports.event_log import Appended
 from penstock.kernel.record import Kind
 from penstock.log.kafka import KafkaLog
 
