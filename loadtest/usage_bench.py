@@ -42,7 +42,8 @@ _FILL = """INSERT INTO cells
            toDateTime({start_s} + 900 * ({first} + intDiv(slot, {groups} * {partitions})), 'UTC'),
            [concat('=model-', toString(slot % {models})),
             concat('=region-', toString(intDiv(slot, {models}) % {regions}))],
-           '', intDiv(slot, {groups}) % {partitions}, 1 + slot % 9, toDecimal256(slot % 1000, 12), 0, '', {version}
+           '', intDiv(slot, {groups}) % {partitions}, 1 + slot % 9, toDecimal256(slot % 1000, 12), 0, '', {version},
+           toDecimal256(0, 12)
     FROM (SELECT number, (number % {each} * {step} + intDiv(number, {each})) % {slots} AS slot
           FROM numbers({customers} * {each}) WHERE number % {every} = 0)"""
 

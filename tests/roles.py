@@ -1,9 +1,9 @@
-"""The four services as processes of their own, on one Kafka, one ClickHouse and one PostgreSQL, behind one address."""
+"""The services as processes of their own, on one Kafka, one ClickHouse and one PostgreSQL, behind one address."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 from penstock.app.settings import AGGREGATOR, CONTRACTS, GATEWAY, RATER
 from server import PenstockServer, RawClient
 
+ROLES = (GATEWAY, AGGREGATOR, RATER, CONTRACTS)
 SECRET = "the-secret-between-the-services"
 
 
@@ -24,9 +25,10 @@ class RoleServer(PenstockServer):
     def __init__(self, role: str, data_dir: Path, ports: tuple[int, int, int], env: Mapping[str, str]) -> None:
         super().__init__(data_dir, env=env, ports=ports[:2])
         self.role, self.rpc_port = role, ports[2]
+        self.program: Sequence[str] = ("-m", "penstock")
 
     def _command(self) -> list[str]:
-        command = [sys.executable, "-m", "penstock", self.role, "--http-port", str(self.port)]
+        command = [sys.executable, *self.program, self.role, "--http-port", str(self.port)]
         command += ["--rpc-port", str(self.rpc_port), "--data-dir", str(self.data_dir)]
         command += ["--grpc-port", str(self.grpc_port)] if self.role == GATEWAY else []
         return command + (["--test-clock"] if self.role == CONTRACTS else [])
@@ -39,14 +41,27 @@ class RoleServer(PenstockServer):
 
 
 class Services:
-    """All four. `tables` is the address of their PostgreSQL. Leaving the context kills what still runs."""
+    """All four. `tables` is the address of their PostgreSQL. Leaving the context kills what still runs.
 
-    def __init__(self, folder: Path, kafka: str, clickhouse: str, postgres: str, partitions: int) -> None:
+    `copies` says of which roles there are several; siblings and forwarded requests go to the first. `env` is for all.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        kafka: str,
+        clickhouse: str,
+        postgres: str,
+        partitions: int,
+        *,
+        copies: Mapping[str, int] | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         self.tables = url_of(postgres)
-        numbers = iter(free_ports(12))
-        roles = (GATEWAY, AGGREGATOR, RATER, CONTRACTS)
-        ports = {role: (next(numbers), next(numbers), next(numbers)) for role in roles}  # HTTP, gRPC, siblings
-        env = {
+        names = [(role, n) for role in ROLES for n in range((copies or {}).get(role, 1))]
+        numbers = iter(free_ports(3 * len(names)))
+        ports = {name: (next(numbers), next(numbers), next(numbers)) for name in names}  # HTTP, gRPC, siblings
+        common = {
             "PENSTOCK_EVENT_LOG": kafka,
             "PENSTOCK_KAFKA_REPLICATION": "1",
             "PENSTOCK_PARTITIONS": str(partitions),
@@ -55,12 +70,23 @@ class Services:
             "PENSTOCK_RPC_SECRET": SECRET,
             "PENSTOCK_RPC_TIMEOUT_MS": "5000",
         }
-        env |= {f"PENSTOCK_{role.upper()}_RPC": f"127.0.0.1:{rpc}" for role, (_, _, rpc) in ports.items()}
-        env |= {f"PENSTOCK_{role.upper()}_URL": f"http://127.0.0.1:{http}" for role, (http, *_) in ports.items()}
-        self._servers = {role: RoleServer(role, folder / role, ports[role], env) for role in roles}
+        for role in ROLES:
+            http, _, rpc = ports[role, 0]
+            common[f"PENSTOCK_{role.upper()}_RPC"] = f"127.0.0.1:{rpc}"
+            common[f"PENSTOCK_{role.upper()}_URL"] = f"http://127.0.0.1:{http}"
+        self._servers = {
+            (role, n): RoleServer(
+                role, folder / (f"{role}-{n}" if n else role), ports[role, n], common | dict(env or {})
+            )
+            for role, n in names
+        }
 
     def __getitem__(self, role: str) -> RoleServer:
-        return self._servers[role]
+        return self._servers[role, 0]
+
+    def every(self, *roles: str) -> list[RoleServer]:
+        """All processes of these roles, of all where none is named."""
+        return [server for (role, _), server in self._servers.items() if role in (roles or ROLES)]
 
     def __enter__(self) -> Self:
         try:

@@ -24,8 +24,8 @@ from metronome import Metronome
 from builders import batches, rfc3339, to_json
 
 API_KEY = "the-bootstrap-key-of-the-tests"
-READY_TIMEOUT_S = 60
-STOP_TIMEOUT_S = 30
+READY_TIMEOUT_S = 240
+STOP_TIMEOUT_S = 120
 VISIBLE_TIMEOUT_S = 30
 OUTCOMES = ("counted", "duplicate", "conflict", "unmatched", "late", "quarantined")
 _JSON_BODY = {"Content-Type": "application/json"}

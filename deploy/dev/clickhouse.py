@@ -21,7 +21,7 @@ from testcontainers.community.clickhouse import ClickHouseContainer
 NAMED_BY = "PENSTOCK_TEST_CLICKHOUSE"
 IMAGE = "clickhouse/clickhouse-server:25.8"
 HTTP_PORT = 8123
-READY_TIMEOUT_S = 30
+READY_TIMEOUT_S = 120
 STOP_TIMEOUT_S = 30
 DOCKER_TIMEOUT_S = 30
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from deploy.dev.kafka_jars import NoBroker
 
-READY_TIMEOUT_S = 90
+READY_TIMEOUT_S = 180
 STOP_TIMEOUT_S = 30
 POLL_S = 0.05
 READY_LINE = b"Kafka Server started"
@@ -91,7 +91,7 @@ class BrokerProcess:
     def _format(self) -> None:
         arguments = ["format", "-t", self._cluster_id, "-c", str(self._properties)]
         command = ["java", "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", self._classpath, "kafka.tools.StorageTool"]
-        done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=READY_TIMEOUT_S)
         if done.returncode:
             raise NoBroker(f"the storage could not be formatted: {(done.stdout + done.stderr)[-500:]}")
 

@@ -6,7 +6,7 @@ import os
 import random
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,17 @@ from deploy.dev.clickhouse import clickhouse
 from faults.worker import WorkerSettings
 from faults.workers import Fleet
 from faults.world import FaultWorld
-from kafka_part import ADDRESS
+from kafka_part import ADDRESS, a_topic
+from roles import Services
 
 SEED_VARIABLE = "PENSTOCK_FAULT_SEED"
 # A broker of ours takes short sessions, others do not go below six seconds.
 SESSION_TIMEOUT_MS = 6_000 if os.environ.get(ADDRESS) else 2_000
 PARTITIONS = 4
 Announce = Callable[[str], random.Random]
+StartServices = Callable[..., Services]
+# Ticks come often, so that the end of a scenario is soon known to be folded.
+SETTINGS = {"PENSTOCK_TICK_INTERVAL_MS": "500", "PENSTOCK_KAFKA_SESSION_TIMEOUT_MS": str(SESSION_TIMEOUT_MS)}
 
 
 @pytest.fixture(scope="session")
@@ -73,3 +77,18 @@ class Parts:
 @pytest.fixture
 def parts(kafka_address: str, clickhouse_url: str, tmp_path: Path) -> Parts:
     return Parts(kafka_address, clickhouse_url, tmp_path / "workers")
+
+
+@pytest.fixture
+def start_services(tmp_path: Path) -> Iterator[StartServices]:
+    """Starts the four services on these parts, with a topic and a database of their own, and waits for them."""
+    with ExitStack() as stack:
+
+        def start(kafka: str, clickhouse: str, postgres: str, **options: Any) -> Services:
+            store = f"{clickhouse.rpartition('/')[0]}/faults_{uuid.uuid4().hex}"
+            env = SETTINGS | options.pop("env", {})
+            folder = tmp_path / "services"
+            log = f"kafka://{kafka}/{a_topic()}"
+            return stack.enter_context(Services(folder, log, store, postgres, PARTITIONS, env=env, **options))
+
+        yield start

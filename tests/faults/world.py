@@ -7,12 +7,12 @@ import contextlib
 import itertools
 import random
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime, timedelta
-from decimal import Decimal
+from datetime import timedelta
 from typing import Any
 
 import reference
-from builders import TENANT, Body, a_chunk, a_metric_body, a_sum_body, an_event, batches, yesterday
+from builders import TENANT, Body, a_chunk, batches
+from faults.events import BODIES, BY, CUSTOMERS, DAY, HOURS, Figures, differences, some_events
 from kafka_part import kafka_settings
 from penstock.aggregator import shapes
 from penstock.aggregator.metrics import Definition, Metrics
@@ -30,21 +30,9 @@ from penstock.kernel.usage import UsageQuery
 from penstock.kernel.window import Span, to_us
 from penstock.log.kafka import KafkaLog
 
-DAY = yesterday()
-CUSTOMERS = ("acme", "globex", "initech")
-BY = ("region", "model")
-BODIES = {
-    "count": a_metric_body("count", group_keys=[["region", "model"]]),
-    "sum": a_sum_body("units", group_keys=[["region", "model"]]),
-    "max": a_metric_body("max", "MAX", aggregation_key="units", group_keys=[["region", "model"]]),
-    "latest": a_metric_body("latest", "LATEST", aggregation_key="units", group_keys=[["region", "model"]]),
-    "unique": a_metric_body("unique", "UNIQUE", aggregation_key="units", group_keys=[["region", "model"]]),
-}
-HOURS = 6  # of the day in which events lie: few windows, so that owners meet each other's cells
 POLL_S = 0.2
 FOLDED_TIMEOUT_S = 180
 ANNOUNCE_TIMEOUT_S = 30
-Figures = dict[tuple[str, datetime, tuple[str | None, ...]], Decimal | None]
 
 
 class FaultWorld:
@@ -98,21 +86,7 @@ class FaultWorld:
 
     def some_events(self, count: int) -> list[Body]:
         """New events, some of them twice."""
-        chance, start = self.chance, len(self.sent)
-        made = [
-            an_event(
-                f"e{start + n}",
-                customer_id=chance.choice(CUSTOMERS),
-                at=DAY + timedelta(seconds=chance.randrange(HOURS * 3600)),
-                properties={
-                    "units": Decimal(chance.randrange(1, 4_000)) / 8,
-                    "region": chance.choice(["eu", "us", None]),
-                    "model": chance.choice(["small", "large"]),
-                },
-            )
-            for n in range(count)
-        ]
-        return made + chance.sample(made, count // 10)
+        return some_events(self.chance, len(self.sent), count)
 
     async def send(self, events: Sequence[Body], chunk_events: int = 200) -> None:
         """Append them, as a gateway would that remembers nothing: what may have been lost is sent again."""
@@ -156,13 +130,7 @@ class FaultWorld:
     def differences(self) -> list[str]:
         """Where usage by customer, group and window is not what the reference says; and events that do not add up."""
         accepted = reference.first_of_each_id(self.sent)
-        found = [
-            f"{kind}: {place} is {mine.get(place)}, not {theirs.get(place)}"
-            for kind, body in BODIES.items()
-            for mine, theirs in [(self._figures(kind), expected(body, accepted))]
-            for place in sorted(mine.keys() | theirs.keys(), key=str)
-            if mine.get(place) != theirs.get(place)
-        ]
+        found = differences({kind: self._figures(kind) for kind in BODIES}, accepted)
         counted = self.outcomes().get("COUNTED", 0)
         return found + ([f"counted {counted} of {len(accepted)}"] if counted != len(accepted) else [])
 
@@ -180,12 +148,3 @@ class FaultWorld:
             outcome = key.groups[0] or ""
             counts[outcome] = counts.get(outcome, 0) + cell.events
         return counts
-
-
-def expected(body: Body, accepted: Sequence[reference.Body]) -> Figures:
-    found: Figures = {}
-    for customer in CUSTOMERS:
-        mine = [event for event in accepted if event["customer_id"] == customer]
-        table = reference.usage(body, mine, DAY, DAY + timedelta(hours=HOURS), "QUARTER", BY)
-        found |= {(customer, start, groups): value for (start, groups), value in table.items()}
-    return found

@@ -172,7 +172,7 @@ def test_a_full_log_refuses_keeps_what_it_has_and_recovers(tmp_path: Path) -> No
     async def story() -> None:
         log = EmbeddedLog.open(tmp_path / "log.db", 1, bytes_max=1_000 * KILOBYTE)
         outcomes = [await tried(append(log, number.to_bytes(9_000))) for number in range(200)]
-        kept = outcomes.index("the log cannot be written: database or disk is full")
+        kept = outcomes.index("the log has no room: database or disk is full")
         assert outcomes[:kept] == list(range(kept))
         assert await read_all(log) == [number.to_bytes(9_000) for number in range(kept)]
         await log.trim(0, kept // 2)

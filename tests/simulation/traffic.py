@@ -199,5 +199,3 @@ class Clients:
             self._submit(tenant, [event | {"timestamp": rfc3339(self._world.now()), "properties": self._properties()}])
 
         self._world.at(at_us, send)
-
-

@@ -30,6 +30,7 @@ from penstock.app.part import Chore, Part
 from penstock.app.quarantine_command import quarantine_log
 from penstock.app.route_table import aggregator_routes
 from penstock.app.services import LAYERS, USAGE
+from penstock.ids import durable
 from penstock.ids.shelf import Shelf
 from penstock.kernel.control import Control, encode_control
 from penstock.kernel.ports.catalog import Catalog
@@ -84,6 +85,7 @@ class AggregatorPart(Part):
         self._audit_chore = AuditChore(self.auditor, store, reader, config.audit_events_max, random.Random())
         self._auditing = threading.Lock()
         self._quarantine = Quarantine(quarantine_log(config))
+        self._ids_lock = durable.lock(config.data_dir / "ids")
         self._shelves: list[Shelf] = []
         self._grouped: FaustOwners | None = None
         self.runtime: FoldRuntime = self._shared() if partitions is None else self._fixed(partitions)
@@ -199,6 +201,7 @@ class AggregatorPart(Part):
     def close(self) -> None:
         for shelf in self._shelves:
             shelf.close()
+        self._ids_lock.close()
         self.store.close()
         self._tables.close()
 

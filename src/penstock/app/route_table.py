@@ -49,7 +49,10 @@ def aggregator_routes(
 ) -> list[Route]:
     def pipeline(_request: Request) -> object:
         """How far each partition is folded; a receipt's offset at or below `folded` is visible in usage."""
-        return {"data": [{"partition": o.partition, "folded": o.offset, "clock_us": o.clock_us} for o in owners()]}
+        folded = {o.partition: (o.offset, o.clock_us) for o in owners() if o.restores}
+        if len(folded) < auditor.partitions:  # others fold the rest: their markers tell
+            folded = {p: (marker.offset, marker.clock_us) for p, marker in store.markers().items()} | folded
+        return {"data": [{"partition": p, "folded": folded[p][0], "clock_us": folded[p][1]} for p in sorted(folded)]}
 
     return [
         *AggregatorApi(metrics, usage, store, customers, clock, group_combinations_max).routes(),

@@ -14,6 +14,7 @@
     │   └── CardinalityExceeded a metric has too many group combinations on a day to have a figure
     ├── TooMany 429             slow down; `retry_after_s` says for how long
     ├── LogUnavailable 503      no acknowledgement: the outcome is unknown, retry with the same ids
+    │   └── LogFull 429         the log has no room for more; `retry_after_s` says when to look again
     └── StoreUnavailable 503    a store did not answer
 
 A bug is an assert, never one of these. They are encoded once, at the edge (`penstock.web.problem`).
@@ -87,6 +88,10 @@ class TooMany(Problem):
 
 class LogUnavailable(Problem):
     status, type, title = 503, "log-unavailable", "Event log unavailable"
+
+
+class LogFull(LogUnavailable):
+    status, type, title = 429, "log-full", "Event log full"
 
 
 class StoreUnavailable(Problem):

@@ -39,7 +39,7 @@ class EmbeddedLog:
     ) -> EmbeddedLog:
         """Open the log at `path`, or create it. Raise `LogRefused` for another partition count or a second writer.
 
-        `bytes_max` bounds the file; a full one raises `LogUnavailable` on append until it is trimmed.
+        `bytes_max` bounds the file; a full one raises `LogFull` on append until it is trimmed.
         """
         return cls(LogFile.open(path, partitions, bytes_max), clock_us)
 

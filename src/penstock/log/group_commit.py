@@ -55,7 +55,7 @@ class GroupCommit:
         self._thread.start()
 
     async def submit(self, request: Append | Trim) -> Appended | None:
-        """Return the receipt of an append once it is durable. Raise `LogUnavailable`."""
+        """Return the receipt of an append once it is durable. Raise `LogUnavailable`, `LogFull`."""
         future: asyncio.Future[Appended | None] = asyncio.get_running_loop().create_future()
         with self._lock:
             if self._closed:
@@ -83,7 +83,8 @@ class GroupCommit:
         finally:  # after a bug too: no caller may wait for a thread that has ended
             with self._lock:
                 self._closed = True
-            _fail([p for p in (*group, *self._leftovers()) if p is not None], "the log's writer has ended")
+            ended = LogUnavailable("the log's writer has ended")
+            _fail([p for p in (*group, *self._leftovers()) if p is not None], ended)
 
     def _leftovers(self) -> list[_Pending | None]:
         return [self._queue.get() for _ in range(self._queue.qsize())]
@@ -93,7 +94,7 @@ class GroupCommit:
         try:
             self._file.write(records, trims)
         except LogUnavailable as exc:
-            _fail(group, exc.detail)
+            _fail(group, exc)
             return
         self._high_water.advance({record.partition: record.offset + 1 for record in records})
         for loop in {pending.future.get_loop() for pending in group}:
@@ -127,15 +128,16 @@ def _answer(group: list[_Pending]) -> None:
             pending.future.set_result(pending.answer)
 
 
-def _fail(group: list[_Pending], detail: str) -> None:
+def _fail(group: list[_Pending], cause: LogUnavailable) -> None:
     for pending in group:
-        _in_loop(pending.future.get_loop(), _refuse, [pending], detail)
+        _in_loop(pending.future.get_loop(), _refuse, [pending], cause)
 
 
-def _refuse(group: list[_Pending], detail: str) -> None:
+def _refuse(group: list[_Pending], cause: LogUnavailable) -> None:
     for pending in group:
         if not pending.future.done():
-            pending.future.set_exception(LogUnavailable(detail))
+            # One of its own: an exception that many tasks raise collects the traces of all.
+            pending.future.set_exception(type(cause)(cause.detail, retry_after_s=cause.retry_after_s))
 
 
 def _in_loop(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *args: object) -> None:

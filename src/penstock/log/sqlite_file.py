@@ -21,7 +21,7 @@ import msgspec
 
 from penstock.kernel.identity import HASH_KEY_BYTES
 from penstock.kernel.ports.event_log import LogDamaged, LogTrimmed
-from penstock.kernel.problems import LogUnavailable, Refused
+from penstock.kernel.problems import LogFull, LogUnavailable, Refused
 from penstock.kernel.record import Kind, LogIdentity, LogRecord
 
 FORMAT = 1
@@ -29,6 +29,9 @@ PAGE_BYTES = 16_384
 # A checkpoint copies the WAL into the file and syncs it; appends wait meanwhile, so it is kept short.
 WAL_BYTES = 16 * 1024 * 1024
 VACUUM_PAGES_MAX = 1_024  # 16 MiB a step: an append never waits long for the file to shrink
+ROOM_AFTER_S = 5
+# The second is what the index of a growing WAL meets on a full disk.
+_NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (
@@ -91,7 +94,8 @@ class LogFile:
     def write(self, records: Sequence[LogRecord], trims: Mapping[int, int]) -> None:
         """Append `records` and trim below the offsets of `trims`, all or none, durable on return.
 
-        Raise `LogUnavailable`: nothing of it is visible, and the next write starts afresh.
+        Raise `LogFull` where there is no room, else `LogUnavailable`: nothing of it is visible, and the next write
+        starts afresh.
         """
         after = self._after(records, trims)
         try:
@@ -103,6 +107,8 @@ class LogFile:
                     [(b.first, b.end, b.appended_at_us, partition) for partition, b in after.items()],
                 )
         except sqlite3.Error as exc:
+            if exc.sqlite_errorcode in _NO_ROOM:
+                raise LogFull(f"the log has no room: {exc}", retry_after_s=ROOM_AFTER_S) from exc
             raise LogUnavailable(f"the log cannot be written: {exc}") from exc
         for partition, changed in after.items():
             self.bounds[partition] = changed

@@ -170,3 +170,19 @@ def test_folding_goes_on_while_the_job_waits_for_the_store() -> None:
         return owner.offset
 
     assert asyncio.run(run()) == 2
+
+
+def test_a_fill_that_ends_by_a_bug_ends_its_owner_who_tells_of_it() -> None:
+    class Mistaken(MemoryUsageStore):
+        def event_hours(self, *_: object) -> list[tuple[int, int]]:
+            raise AssertionError("a bug")
+
+    async def run() -> None:
+        world = World()
+        await world.send(5)
+        await world.define()
+        owner = Owner(0, world.log, Mistaken(), retention_us=10**15)
+        with pytest.raises(AssertionError, match="a bug"):
+            await owner.run()  # nobody stops it
+
+    asyncio.run(run())

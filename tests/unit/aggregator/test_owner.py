@@ -235,5 +235,3 @@ def test_folded_records_past_their_retention_are_trimmed_and_a_restart_still_wor
     first, end = asyncio.run(play())
 
     assert 0 < first < end == 8
-
-

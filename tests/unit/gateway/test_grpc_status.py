@@ -37,6 +37,7 @@ def test_no_entry_of_the_table_is_of_a_problem_that_is_gone() -> None:
         (problems.Forbidden("why"), grpc.StatusCode.PERMISSION_DENIED),
         (TooLarge("why"), grpc.StatusCode.RESOURCE_EXHAUSTED),
         (TooMany("why"), grpc.StatusCode.RESOURCE_EXHAUSTED),
+        (problems.LogFull("why"), grpc.StatusCode.RESOURCE_EXHAUSTED),
         (problems.LogUnavailable("why"), grpc.StatusCode.UNAVAILABLE),
         (Problem("why"), grpc.StatusCode.INTERNAL),
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -174,6 +174,19 @@ def test_a_given_key_is_taken_as_it_is_and_stays(given: str) -> None:
     assert keys.bootstrap(given) is None
     assert keys.authenticate(f"Bearer {given}").may(Scope.ADMIN)
     assert keys.bootstrap(None) is None
+
+
+def test_gateways_that_start_at_once_all_take_the_given_key() -> None:
+    class LookedAtTooEarly(MemoryCatalog):
+        """What another process has put meanwhile is met by `put` alone."""
+
+        def get(self, tenant: str, kind: str, id: str, as_of: datetime | None = None) -> None:
+            return None
+
+    catalog, given = LookedAtTooEarly(), "any text of sixteen characters"
+    for keys in (Keys(catalog, TestClock()), Keys(catalog, TestClock())):
+        assert keys.bootstrap(given) is None
+        assert keys.authenticate(f"Bearer {given}").may(Scope.ADMIN)
 
 
 def test_a_given_key_that_is_short_is_refused() -> None:

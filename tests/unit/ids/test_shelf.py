@@ -326,3 +326,12 @@ def test_a_file_is_whole_or_not_there_whenever_the_process_is_killed(tmp_path: P
 
         assert content == content[:1] * 64 * 4096
         assert {each.suffix for each in tmp_path.iterdir()} <= {"", durable.TEMPORARY}
+
+
+def test_a_folder_has_one_process_at_a_time(tmp_path: Path) -> None:
+    held = durable.lock(tmp_path / "ids")
+    with pytest.raises(durable.FolderInUse, match="ids is in use by another process"):
+        durable.lock(tmp_path / "ids")
+    held.close()
+
+    durable.lock(tmp_path / "ids").close()

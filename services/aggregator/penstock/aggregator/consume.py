@@ -126,13 +126,22 @@ class Owner:
         return self._writing_since_us or self._folding_since_us
 
     async def run(self) -> None:
-        """Own the partition until `stop`. A passing error is logged, and the owner starts again from its marker."""
+        """Own the partition until `stop`. A passing error is logged, and the owner starts again from its marker.
+
+        What ends the fold ends the fill, and a bug that ends the fill ends the fold: neither goes on unnoticed.
+        """
+        folding = asyncio.create_task(self._keep_folding())
         filling = asyncio.create_task(self._filler.run(self._next_fill))
         try:
-            await self._keep_folding()
+            await asyncio.wait((folding, filling), return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._filler.stop()
-            await filling
+            if not folding.done():
+                folding.cancel()
+            await asyncio.gather(folding, filling, return_exceptions=True)
+        for ended in (filling, folding):
+            if not ended.cancelled():
+                ended.result()
 
     async def _keep_folding(self) -> None:
         while True:

@@ -6,6 +6,7 @@ SHA-256 of the secret is stored: secrets here are random and long, so a slow has
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import secrets
@@ -143,7 +144,8 @@ class Keys:
         if len(given) < GIVEN_KEY_CHARS_MIN:
             raise BadRequest(f"the bootstrap API key needs at least {GIVEN_KEY_CHARS_MIN} characters")
         if self._catalog.get(OPERATOR_TENANT, KIND, _parse(given)[0]) is None:
-            self._put(given, OPERATOR_TENANT, "bootstrap", [Scope.ADMIN])
+            with contextlib.suppress(Conflict):  # another gateway, which starts too, has made it by now
+                self._put(given, OPERATOR_TENANT, "bootstrap", [Scope.ADMIN])
         return None
 
     def _put(
