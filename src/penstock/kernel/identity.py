@@ -39,7 +39,7 @@ def identify_encoded(hash_key: bytes, tenant: str, transaction_ids: Iterable[byt
 
 
 def partition_of(identities: Identities, partitions: int) -> npt.NDArray[np.uint16]:
-    """The partition of each identity: a function of (tenant, transaction id), so one owner sees every copy."""
+    """Which of a log's partitions, from 0, has each identity: one owner of a log sees every copy."""
     return (identities[:, 1] % np.uint64(partitions)).astype(np.uint16)
 
 

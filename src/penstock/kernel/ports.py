@@ -22,7 +22,7 @@ from penstock.kernel.identity import BodyHashes, Identities
 from penstock.kernel.idset import IdSet
 from penstock.kernel.meter import Metric
 from penstock.kernel.record import Kind, LogIdentity, LogRecord, Marker, Vector
-from penstock.kernel.stored import DroppedIds, LogPlace, StoredEvents, StoredIds, Trace
+from penstock.kernel.stored import DroppedIds, IdSource, LogPlace, StoredEvents, StoredIds, Trace
 from penstock.kernel.stored_chunk import StoredChunk
 from penstock.kernel.usage import Usage, UsageQuery
 from penstock.kernel.window import Span
@@ -222,7 +222,7 @@ class IdShelf(Protocol):
     A cache of `FoldStore.ids`: whatever is lost or damaged here is read from there. One owner at a time.
     """
 
-    def restore(self, marker: Marker | None, store: FoldStore) -> IdSet:
+    def restore(self, marker: Marker | None, store: IdSource) -> IdSet:
         """The set exactly as of `marker`; from now on the one that `tend` looks after."""
         ...
 

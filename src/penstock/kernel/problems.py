@@ -13,6 +13,7 @@
     ├── Unprocessable 422       understood, but against a rule of the domain
     ├── TooMany 429             slow down; `retry_after_s` says for how long
     ├── LogUnavailable 503      no acknowledgement: the outcome is unknown, retry with the same ids
+    │   └── LogSealed           the log takes no more; its successor will
     └── StoreUnavailable 503    a store did not answer
 
 A bug is an assert, never one of these. They are encoded once, at the edge (`penstock.web.problem`).
@@ -82,6 +83,10 @@ class TooMany(Problem):
 
 class LogUnavailable(Problem):
     status, type, title = 503, "log-unavailable", "Event log unavailable"
+
+
+class LogSealed(LogUnavailable):
+    type, title = "log-sealed", "Event log sealed"
 
 
 class StoreUnavailable(Problem):

@@ -6,7 +6,8 @@ quarantined event is kept but counts nowhere. `clock_day` is the day of the log 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -137,6 +138,16 @@ class StoredIds:
         return len(self.identities)
 
 
+class IdSource(Protocol):
+    """Where a shelf reads the ids that it does not keep."""
+
+    def ids(
+        self, partition: int, through: int, since_day: int, above: int = -1
+    ) -> Iterator[tuple[int, Identities, BodyHashes]]:
+        """As `FoldStore.ids` (kernel/ports.py)."""
+        ...
+
+
 class DroppedIds:
     """The events of one run of records that the fold did not keep: duplicates, conflicts and late ones, by id."""
 
@@ -184,3 +195,13 @@ class Trace(msgspec.Struct, frozen=True):
     identity: bytes
     kept: tuple[LogPlace, ...]  # in log order
     dropped: tuple[Dropped, ...]  # in order of outcome
+
+
+def joined(earlier: Trace, later: Trace) -> Trace:
+    """What became of one id in a log and in one that follows it."""
+    drops = {dropped.outcome: dropped for dropped in earlier.dropped}
+    for dropped in later.dropped:
+        before = drops.get(dropped.outcome)
+        events = dropped.events + (before.events if before else 0)
+        drops[dropped.outcome] = msgspec.structs.replace(dropped, events=events)
+    return Trace(earlier.identity, earlier.kept + later.kept, tuple(drops[outcome] for outcome in sorted(drops)))

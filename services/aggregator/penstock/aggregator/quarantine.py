@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import msgspec
+import numpy as np
 
 from penstock.kernel.chunk import Chunk
 from penstock.kernel.identity import partition_of
 from penstock.kernel.ports import Appended, EventLog
 from penstock.kernel.problems import BadRequest, NotFound
-from penstock.kernel.record import Kind, LogRecord
+from penstock.kernel.record import Kind, LogIdentity, LogRecord
 
 READ_BYTES_MAX = 32 * 2**20
 Place = tuple[int, int]  # partition and offset
@@ -32,7 +33,7 @@ class Kept(msgspec.Struct, frozen=True, tag="kept"):
 
 
 class Replayed(msgspec.Struct, frozen=True, tag="replayed"):
-    """What was kept of one place went into the log again, there, mended or as it was."""
+    """What was kept of one place went into the log again, mended or as it was: there, where that is not sealed."""
 
     partition: int
     offset: int
@@ -40,7 +41,7 @@ class Replayed(msgspec.Struct, frozen=True, tag="replayed"):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One kept record, and the offset of its replay in the same partition, or None."""
+    """One kept record, and the offset of its replay in the partition that took it, or None."""
 
     kept: Kept
     replayed_at: int | None
@@ -92,13 +93,13 @@ class Quarantine:
         raise NotFound(f"nothing in quarantine from partition {partition}, offset {offset}")
 
     async def replay(self, entry: Entry, payload: bytes, log: EventLog, now_us: int) -> Appended:
-        """Append `payload`, mended or as it was, to the partition that it came from.
+        """Append `payload`, mended or as it was, to the partition that it came from; return the last receipt.
 
-        Safe to repeat: events that are counted already are duplicates. Their age is judged anew. Raise `BadRequest` for
-        what is no chunk of that partition.
+        Where that one is sealed, its events go to those of the newest log. Safe to repeat: events that are counted
+        already are duplicates. Their age is judged anew. Raise `BadRequest` for what is no chunk of that partition.
         """
-        demand_chunk(payload, entry.kept.partition, log.identity.partitions)
-        receipt = await log.append(entry.kept.partition, Kind.CHUNK, now_us, payload)
+        for partition, piece in pieces_of(payload, entry.kept.partition, log.identity):
+            receipt = await log.append(partition, Kind.CHUNK, now_us, piece)
         await self._append(Replayed(entry.kept.partition, entry.kept.offset, receipt.offset), now_us)
         return receipt
 
@@ -112,11 +113,19 @@ class Quarantine:
             await self._log.close()
 
 
-def demand_chunk(payload: bytes, partition: int, partitions: int) -> None:
-    """Raise `BadRequest` unless it is a chunk whose events all belong to the partition."""
+def pieces_of(payload: bytes, partition: int, log: LogIdentity) -> list[tuple[int, bytes]]:
+    """At least one piece, each with its partition of the newest log: the payload itself where it came from there.
+
+    Raise `BadRequest` unless it is a chunk whose events all belong to the partition, which may be sealed.
+    """
     try:
         chunk = Chunk.decode(payload)
     except ValueError as exc:
         raise BadRequest(f"it cannot be replayed: {exc}") from exc
-    if len(chunk) == 0 or (partition_of(chunk.identities, partitions) != partition).any():
+    [came_from] = [each for each in log.logs if partition in each]
+    if len(chunk) == 0 or (partition_of(chunk.identities, len(came_from)) != came_from.index(partition)).any():
         raise BadRequest(f"it cannot be replayed: its events are not all of partition {partition}")
+    if came_from == log.own:
+        return [(partition, payload)]
+    owners = partition_of(chunk.identities, log.partitions)
+    return [(log.own[at], chunk.take(np.flatnonzero(owners == at)).encode()) for at in np.unique(owners).tolist()]
