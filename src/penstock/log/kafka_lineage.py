@@ -57,7 +57,7 @@ async def fence(settings: KafkaSettings) -> None:
     admin = AIOKafkaAdminClient(**settings.connection())
     try:
         await admin.start()
-        answer = await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, settings.topic, configs=config)])
+        [answer] = await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, settings.topic, config)])
     finally:
         await admin.close()
     for code, message, *_ in answer.resources:

@@ -195,8 +195,8 @@ def is_caught(fault_share: float) -> bool:
 class MergingJob(FillJob):
     """What must not be done: history is added to whatever the cell is by then."""
 
-    def __init__(self, store: UsageStore, partition: int) -> None:
-        super().__init__(_Merging(store), partition)
+    def __init__(self, store: UsageStore) -> None:
+        super().__init__(_Merging(store))
 
 
 class _Merging:
