@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 import reference
-from builders import TENANT, Body, a_metric_body, a_sum_body, an_event, yesterday
+from builders import TENANT, Body, a_chunk, a_metric_body, a_sum_body, an_event, yesterday
 from penstock.aggregator import shapes
 from penstock.aggregator.auditor import Auditor
 from penstock.aggregator.consume import Owner
@@ -26,16 +26,17 @@ from penstock.ids.shelf import Shelf
 from penstock.kernel.chunk import Chunk
 from penstock.kernel.clock import SystemClock
 from penstock.kernel.control import Control, encode_control
-from penstock.kernel.identity import hash_bodies, identify, partition_of
+from penstock.kernel.identity import identify, partition_of
 from penstock.kernel.ports import UsageStore
 from penstock.kernel.record import Kind, LogIdentity, Vector
 from penstock.kernel.succession import SealableLog
 from penstock.kernel.usage import UsageQuery
 from penstock.kernel.window import Span, to_us
+from penstock.log.memory import MemoryLog
 
 DAY = yesterday()
 WHOLE = Span(DAY, DAY + timedelta(days=1))
-GROUPS = [["region"]]
+GROUPS, BY = [["region"]], ("region",)
 BODIES = {
     "count": a_metric_body("count", group_keys=GROUPS),
     "sum": a_sum_body("units", group_keys=GROUPS),
@@ -61,7 +62,11 @@ def some_events(start: int, count: int) -> list[Body]:
             f"e{n}",
             customer_id=("acme", "other")[n % 5 == 0],
             at=DAY + timedelta(minutes=13 * n % 1_000, seconds=n % 60),
-            properties={"units": Decimal(n % 37) / 4, "region": ("eu", "us", None)[n % 3]},
+            properties={
+                "units": Decimal(n % 37) / 4,
+                "region": ("eu", "us", None)[n % 3],
+                "model": ("a", "b")[n % 2],
+            },
         )
         for n in range(start, start + count)
     ]
@@ -72,13 +77,15 @@ class RepartitionWorld:
 
     def __init__(self, opening: Open, store: UsageStore, folder: Path, partitions: int) -> None:
         self._open, self.store, self._folder, self.partitions = opening, store, folder, partitions
-        self._now_us = lambda: to_us(SystemClock().now())
         self.metrics = Metrics(MemoryCatalog(), SystemClock(), self._send)
         self.ids: dict[str, str] = {}
         self.bodies: dict[str, Body] = {}
         self.sent: list[Body] = []
 
-    def _with_log(self, use: Callable[[SealableLog], Awaitable[T]], partitions: int | None) -> T:
+    def _now_us(self) -> int:
+        return to_us(SystemClock().now())
+
+    def with_log(self, use: Callable[[SealableLog], Awaitable[T]], partitions: int | None) -> T:
         async def play() -> T:
             log = await self._open(partitions)
             try:
@@ -93,14 +100,14 @@ class RepartitionWorld:
         async def identity(log: SealableLog) -> LogIdentity:
             return log.identity
 
-        return self._with_log(identity, self.partitions)
+        return self.with_log(identity, self.partitions)
 
     def _send(self, control: Control) -> Vector:
         async def to_all(log: SealableLog) -> Vector:
             payload, now_us = encode_control(control), self._now_us()
             return tuple([(await log.append(p, Kind.CONTROL, now_us, payload)).offset for p in log.identity.own])
 
-        return self._with_log(to_all, self.partitions)
+        return self.with_log(to_all, self.partitions)
 
     def define(self, *names: str) -> None:
         for name in names:
@@ -126,10 +133,10 @@ class RepartitionWorld:
                 if len(part):
                     await log.append(partition, Kind.CHUNK, self._now_us(), part.encode())
 
-        self._with_log(to_owners, self.partitions)
+        self.with_log(to_owners, self.partitions)
 
     @contextmanager
-    def _owner(self, log: SealableLog, partition: int) -> Iterator[Owner]:
+    def owner(self, log: SealableLog, partition: int) -> Iterator[Owner]:
         folder = self._folder / str(partition)
         with closing(Shelf(folder, partition, log.identity.log_id, MEMORY_IDS_MAX)) as shelf:
             yield Owner(partition, log, self.store, 10**15, shelf)
@@ -137,12 +144,12 @@ class RepartitionWorld:
     def fold(self) -> None:
         async def all_of(log: SealableLog) -> None:
             for partition in log.identity.own:
-                with self._owner(log, partition) as owner:
+                with self.owner(log, partition) as owner:
                     await owner.restore()
                     while await owner.step(0) or await owner.fill():
                         pass
 
-        self._with_log(all_of, self.partitions)
+        self.with_log(all_of, self.partitions)
 
     def repartition(self, partitions: int, die_at: str | None = None) -> None:
         """Raise `Died` where the step `die_at` is done."""
@@ -152,35 +159,51 @@ class RepartitionWorld:
                 raise Died(name)
 
         async def command(log: SealableLog) -> None:
-            await repartition(
-                log, self.store, partitions, lambda p: self._owner(log, p), self._now_us(), step
-            )
+            await repartition(log, self.store, partitions, lambda p: self.owner(log, p), self._now_us(), step)
 
-        self._with_log(command, None)
+        self.with_log(command, None)
         self.partitions = partitions
 
-    def figures(self, name: str, span: Span = WHOLE) -> dict[Any, Decimal | None]:
+    def new_events(self, count: int) -> list[Body]:
+        """Some that were not sent yet."""
+        return some_events(len({event["transaction_id"] for event in self.sent}), count)
+
+    @property
+    def usage(self) -> UsageService:
         log = self.log
-        usage = UsageService(self.store, self.metrics, log.end, sealed=log.first)
-        query = UsageQuery(TENANT, self.ids[name], ("acme", "other"), (span,), group_by=("region",))
-        return {(row.span.start, row.groups): row.value for row in usage.usage(query)[0].rows}
+        return UsageService(self.store, self.metrics, log.end, sealed=log.first)
+
+    @property
+    def auditor(self) -> Auditor:
+        log = self.log
+        return Auditor(self.store, log.end, log.first)
+
+    def figures(self, name: str, span: Span = WHOLE, by: Sequence[str] = BY) -> dict[Any, Decimal | None]:
+        query = UsageQuery(TENANT, self.ids[name], ("acme", "other"), (span,), group_by=tuple(by))
+        return {(row.span.start, row.groups): row.value for row in self.usage.usage(query)[0].rows}
+
+    def expected(self, name: str, span: Span = WHOLE, by: Sequence[str] = BY) -> dict[Any, Decimal | None]:
+        events = reference.first_of_each_id(self.sent)
+        return dict(reference.usage(self.bodies[name], events, span.start, span.end, by=by))
+
+    def events_as_of(self, vector: Vector) -> int:
+        """How many stored events there are as of then."""
+        return sum(map(len, self.store.read_events(TENANT, None, None, vector, None)))
 
     def differences(self) -> list[object]:
         """Where a figure, or what became of the events, is not what the reference model and the auditor say."""
-        events = reference.first_of_each_id(self.sent)
         ragged = Span(DAY + timedelta(minutes=50, seconds=3), DAY + timedelta(hours=7, minutes=1))
         found: list[object] = []
-        for name, body in self.bodies.items():
+        for name in self.bodies:
             for span in (WHOLE, ragged):
-                figures, expected = self.figures(name, span), reference.usage(body, events, span.start, span.end, by=("region",))
+                figures, expected = self.figures(name, span), self.expected(name, span)
                 if figures != expected:
                     found.append((name, span, figures, expected))
-        log = self.log
-        auditor = Auditor(self.store, log.end, log.first)
+        auditor = self.auditor
         span_us = (to_us(DAY), to_us(DAY + timedelta(days=3)))
         for metric_id in self.ids.values():
             found += auditor.cells(TENANT, metric_id, None, span_us).differences
-        for partition in range(log.end):
+        for partition in range(auditor.partitions):
             found += auditor.conservation(partition, span_us).differences
         return found
 
@@ -190,22 +213,31 @@ class RepartitionWorld:
 
 def a_chunk_of(log: LogIdentity, events: Sequence[Body]) -> Chunk:
     """The chunk that a gateway of this log would make."""
-    from builders import a_chunk
-
     made = a_chunk(events)
     ids = made.ids()
-    return Chunk.build(
+    return Chunk.of_columns(
         identities=identify(log.hash_key, TENANT, ids),
-        body_hashes=hash_bodies(
-            [event["customer_id"] for event in events],
-            [event["event_type"] for event in events],
-            made.times_us,
-            made.properties,
-        ),
-        tenants=[TENANT] * len(events),
-        customers=[event["customer_id"] for event in events],
-        event_types=[event["event_type"] for event in events],
+        body_hashes=made.body_hashes,
+        tenants=made.arrow("tenant"),
+        customers=made.arrow("customer"),
+        event_types=made.arrow("event_type"),
         times_us=made.times_us,
-        transaction_ids=ids,
-        properties=made.properties,
+        transaction_ids=made.arrow("transaction_id"),
+        properties=made.arrow("properties"),
     )
+
+
+class LastingLog(MemoryLog):
+    """In memory; it outlives its openers, as a file does."""
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+
+def opening(log: SealableLog) -> Open:
+    """Opens the one that there is."""
+
+    async def opened(partitions: int | None) -> SealableLog:
+        return log
+
+    return opened

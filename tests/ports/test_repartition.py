@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import itertools
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,28 +17,19 @@ from penstock.kernel.event import Outcome
 from penstock.kernel.problems import LogSealed, Refused
 from penstock.kernel.record import Kind
 from penstock.kernel.succession import SealableLog
+from penstock.log import kafka
 from penstock.log.embedded import EmbeddedLog
-from penstock.log.kafka import KafkaLog
-from penstock.log.memory import MemoryLog
-from repartitioning import BODIES, Died, Open, RepartitionWorld, some_events
+from penstock.log.kafka import KafkaLog, TopicRefused
+from penstock.log.kafka_register import Register
+from penstock.log.kafka_writer import Writer
+from repartitioning import Died, LastingLog, Open, RepartitionWorld, opening, some_events
 
 FIRST = 2
 STEPS = ["drained", "sealed", "folded", "filled", "followed"]
-Build = Callable[[], RepartitionWorld]
-
-
-class _Lasting(MemoryLog):
-    async def close(self) -> None:
-        """It outlives its openers, as a file does."""
 
 
 def memory_log(_request: pytest.FixtureRequest) -> Open:
-    log = _Lasting(FIRST)
-
-    async def opened(partitions: int | None) -> SealableLog:
-        return log
-
-    return opened
+    return opening(LastingLog(FIRST))
 
 
 def embedded_log(request: pytest.FixtureRequest) -> Open:
@@ -50,7 +43,11 @@ def embedded_log(request: pytest.FixtureRequest) -> Open:
 
 
 def kafka_log(request: pytest.FixtureRequest) -> Open:
-    settings = kafka_settings(request.getfixturevalue("kafka_address"), FIRST)
+    return kafka_opening(request.getfixturevalue("kafka_address"))
+
+
+def kafka_opening(address: str) -> Open:
+    settings = kafka_settings(address, FIRST)
 
     async def opened(partitions: int | None) -> SealableLog:
         if partitions is None:
@@ -89,24 +86,23 @@ def play(world: RepartitionWorld) -> None:
     world.send([*some_events(0, 90), *some_events(20, 10)])
     world.fold()
     keys = [world.log.hash_key]
+    proof = world.usage.vector()
     for partitions, later in ((3, "max"), (1, "least")):
         before = {name: world.figures(name) for name in world.bodies}
         world.repartition(partitions)
         assert {name: world.figures(name) for name in world.bodies} == before
 
         world.send(some_events(0, 40))  # all of it came before
-        world.send(some_events(len({e["transaction_id"] for e in world.sent}), 30))
-        world.fold()
-        assert world.differences() == []
-
+        world.send(world.new_events(30))
         world.define(later)
-        world.send(some_events(len({e["transaction_id"] for e in world.sent}), 10))
+        world.send(world.new_events(10))
         world.fold()
         assert world.differences() == []
         keys.append(world.log.hash_key)
     assert world.log.sealed == (2, 3)
     assert list(world.log.own) == [5]
     assert len(set(keys)) == 1
+    assert (len(proof), world.events_as_of(proof)) == (FIRST, 90)  # an older vector proves what it always did
     [fate] = world.fates("e25")
     assert fate.outcome is Outcome.COUNTED
     assert len(fate.trace.kept) == 1
@@ -142,9 +138,65 @@ def test_a_sealed_log_takes_nothing_and_is_sealed_for_one_count_only(world: Repa
         with pytest.raises(LogSealed, match="one of 3 partitions"):
             await log.append(log.identity.first, Kind.CHUNK, 7, b"x" * 1_000)
 
-    world._with_log(append, None)
+    world.with_log(append, None)
     with pytest.raises(Refused, match="sealed for one of 3 partitions, not 4"):
         world.repartition(4)
     world.repartition(3)
     assert world.log.partitions == 3
-    assert set(BODIES) >= set(world.bodies)
+
+
+def test_who_opened_the_log_before_the_seal_is_refused_by_the_brokers(kafka_address: str, tmp_path: Path) -> None:
+    settings = kafka_settings(kafka_address, 1)
+
+    async def story() -> None:
+        gateway, command = await KafkaLog.open(settings), await KafkaLog.open_to_seal(settings)
+        await gateway.append(0, Kind.CHUNK, 7, b"x" * 500)
+        await command.seal(7, 2)
+        with pytest.raises(LogSealed, match="one of 2 partitions"):
+            await gateway.append(0, Kind.CHUNK, 7, b"x" * 500)
+        [first, *others] = await command.read(0, 0, 1 << 20, 0)
+        assert (first.kind, others[-1].kind) == (Kind.CHUNK, Kind.SEAL)
+        assert Kind.CHUNK not in {record.kind for record in others}
+        await gateway.close()
+        with pytest.raises(TopicRefused, match="it is sealed: finish with penstock repartition"):
+            await KafkaLog.open(settings)
+        await command.close()
+
+    asyncio.run(story())
+
+
+def test_on_kafka_it_may_be_cut_at_any_of_its_writes(
+    kafka_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = kafka_opening(kafka_address)
+    world = RepartitionWorld(opened, MemoryUsageStore(), tmp_path / "ids", FIRST)
+    world.define("count", "sum")
+    world.send(some_events(0, 20))
+    left = [0]
+
+    def mortal(write: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def writing(*given: Any) -> Any:
+            done = await write(*given)
+            left[0] -= 1
+            if left[0] == 0:
+                raise Died
+            return done
+
+        return writing
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kafka, "fence", mortal(kafka.fence))
+        for owner, name in ((Writer, "append"), (Register, "settle")):
+            patch.setattr(owner, name, mortal(getattr(owner, name)))
+        for run in itertools.count(1):
+            left[0] = run
+            try:
+                world.repartition(3)
+                break
+            except Died:
+                continue
+    assert run > 8  # seals, ticks and controls of every partition, and what the register is told
+    world.send(some_events(10, 30))
+    world.fold()
+    assert (world.log.sealed, world.log.partitions) == ((2,), 3)
+    assert world.differences() == []

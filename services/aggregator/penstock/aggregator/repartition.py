@@ -39,11 +39,11 @@ async def repartition(
     """
     with ExitStack() as held:
         owners = [held.enter_context(hold(partition)) for partition in log.identity.own]
-        await _fold(owners)
+        await _fold(log, owners)
         step("drained")
         await log.seal(now_us, partitions)
         step("sealed")
-        await _fold(owners)
+        await _fold(log, owners)
         await _demand_sealed(log, owners)
         step("folded")
         controls = carried_over(store, log.identity)
@@ -53,12 +53,13 @@ async def repartition(
         step("followed")
 
 
-async def _fold(owners: Sequence[Owner]) -> None:
-    """All that the log holds, and what is due to be filled."""
+async def _fold(log: SealableLog, owners: Sequence[Owner]) -> None:
+    """All that the log holds now, and what is due to be filled. Others may append meanwhile, as fast as they like."""
     for owner in owners:
+        _, end = await log.bounds(owner.partition)
         if not owner.restores:
             await owner.restore()
-        while await owner.step(0) or await owner.fill():
+        while (owner.reached < end - 1 and await owner.step(0)) or await owner.fill():
             pass
 
 
