@@ -106,4 +106,4 @@ Vector = tuple[int, ...]
 
 def covers(newer: Vector, older: Vector) -> bool:
     """Whether `newer` has seen everything that `older` has. Two vectors may be incomparable."""
-    return len(newer) >= len(older) and all(a >= b for a, b in zip(newer, older, strict=False))
+    return len(newer) == len(older) and all(a >= b for a, b in zip(newer, older, strict=True))

@@ -158,7 +158,10 @@ class LogFile:
     def _announced(self) -> int | None:
         """By the seal at the end of the log, which was written to every partition at once."""
         bounds = self.bounds[self.identity.first]
-        last = self.read(self.identity.first, bounds.end - 1, 1) if bounds.first < bounds.end else []
+        last: list[LogRecord] = []
+        if bounds.first < bounds.end:
+            with contextlib.suppress(LogDamaged):  # whoever reads it is told
+                last = self.read(self.identity.first, bounds.end - 1, 1)
         return decode_seal(last[-1].payload).partitions if last and last[-1].kind is Kind.SEAL else None
 
     def tidy(self, trimmed: bool) -> None:

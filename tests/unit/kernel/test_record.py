@@ -77,9 +77,3 @@ def test_the_numbers_of_partitions_go_on_from_log_to_log() -> None:
     assert (log.first, log.own, log.end) == (5, range(5, 6), 6)
     assert log.logs == (range(2), range(2, 5), range(5, 6))
     assert LogIdentity("first", 2, b"").logs == (range(2),)
-
-
-def test_a_vector_covers_one_that_says_nothing_of_later_logs() -> None:
-    assert covers((5, 4, 0), (5, 3))
-    assert not covers((5, 3), (5, 3, -1))
-    assert not covers((4, 9, 9), (5, 3))
