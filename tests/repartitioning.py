@@ -27,9 +27,9 @@ from penstock.kernel.chunk import Chunk
 from penstock.kernel.clock import SystemClock
 from penstock.kernel.control import Control, encode_control
 from penstock.kernel.identity import identify, partition_of
-from penstock.kernel.ports import UsageStore
+from penstock.kernel.ports.succession import SealableLog
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.record import Kind, LogIdentity, Vector
-from penstock.kernel.succession import SealableLog
 from penstock.kernel.usage import UsageQuery
 from penstock.kernel.window import Span, to_us
 from penstock.log.memory import MemoryLog

@@ -14,9 +14,9 @@ from kafka_part import kafka_settings
 from penstock.aggregator.store.clickhouse import ClickHouseUsageStore
 from penstock.aggregator.store.memory import MemoryUsageStore
 from penstock.kernel.event import Outcome
+from penstock.kernel.ports.succession import SealableLog
 from penstock.kernel.problems import LogSealed, Refused
 from penstock.kernel.record import Kind
-from penstock.kernel.succession import SealableLog
 from penstock.log import kafka
 from penstock.log.embedded import EmbeddedLog
 from penstock.log.kafka import KafkaLog, TopicRefused

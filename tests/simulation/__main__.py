@@ -10,7 +10,8 @@ import traceback
 from collections.abc import Iterator, Sequence
 
 from simulation.scenario import play
-from simulation.weakenings import WEAKENINGS, Weakening
+from simulation.weakenings.everything import WEAKENINGS
+from simulation.weakenings.switch import Weakening
 from simulation.world import Plan, World
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from penstock.aggregator.audit_chore import AuditChore, ReadLog
 from penstock.aggregator.auditor import Auditor
+from penstock.aggregator.cardinality import CardinalityWatch
 from penstock.aggregator.consume import Owner
 from penstock.aggregator.faust_owners import FaustOwners
 from penstock.aggregator.metrics import Metrics
@@ -31,7 +32,10 @@ from penstock.app.route_table import aggregator_routes
 from penstock.app.services import USAGE
 from penstock.ids.shelf import Shelf
 from penstock.kernel.control import Control, encode_control
-from penstock.kernel.ports import Catalog, Clock, Customers, EventLog, GatewayMemory
+from penstock.kernel.ports.catalog import Catalog
+from penstock.kernel.ports.clock import Clock
+from penstock.kernel.ports.event_log import EventLog
+from penstock.kernel.ports.siblings import Customers, GatewayMemory
 from penstock.kernel.problems import LogUnavailable
 from penstock.kernel.record import Kind, LogRecord, Vector
 from penstock.kernel.window import to_us
@@ -41,6 +45,7 @@ from penstock.web.route import Route
 CONTROL_TIMEOUT_S = 30
 READ_TIMEOUT_S = 30
 PENDING_INTERVAL_S = 5
+CARDINALITY_INTERVAL_S = 15
 US_PER_S, US_PER_HOUR = 1_000_000, 3_600_000_000
 
 logger = logging.getLogger(__name__)
@@ -72,6 +77,7 @@ class AggregatorPart(Part):
         sealed = log.identity.first
         self.usage = UsageService(store, self.metrics, log.identity.end, self.usage_cache, sealed)
         self.auditor = Auditor(store, log.identity.end, sealed)
+        self._cardinality = CardinalityWatch(store, self.metrics, common.clock)
         reader = log_reader(log, common.loop)
         self._audit_chore = AuditChore(self.auditor, store, reader, config.audit_events_max, random.Random())
         self._auditing = threading.Lock()
@@ -117,6 +123,7 @@ class AggregatorPart(Part):
             lambda: self.runtime.owners,
             *self._met,
             self._clock,
+            self._config.group_combinations_max,
         )
 
     def served(self) -> Sequence[Served]:
@@ -147,6 +154,7 @@ class AggregatorPart(Part):
         chores = [
             Chore(PENDING_INTERVAL_S, self.metrics.send_pending),
             Chore(PENDING_INTERVAL_S, self.usage.retire_replaced),
+            Chore(CARDINALITY_INTERVAL_S, self._cardinality.look),
         ]
         interval_ms = self._config.audit_interval_ms
         return [*chores, Chore(interval_ms / 1000, self.audit)] if interval_ms else chores
@@ -161,6 +169,7 @@ class AggregatorPart(Part):
 
     def observe(self) -> None:
         telemetry, now_us = self._telemetry, to_us(self._clock.now())
+        telemetry.exceeded(self._cardinality.exceeded)
         telemetry.usage_cache_bytes.set(self.usage_cache.held_bytes)
         if self._grouped is not None:
             observe(self._grouped, telemetry)

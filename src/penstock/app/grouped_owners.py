@@ -9,7 +9,8 @@ from penstock.app.adapters import kafka_settings
 from penstock.app.config import Config
 from penstock.app.telemetry import Telemetry
 from penstock.ids.shelf import Shelf
-from penstock.kernel.ports import EventLog, UsageStore
+from penstock.kernel.ports.event_log import EventLog
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.log.kafka_lineage import of_log
 
 GROUP_SUFFIX = ".aggregator"

@@ -23,9 +23,9 @@ from penstock.app.config import Config, from_environment
 from penstock.app.quarantine_command import quarantine_log
 from penstock.ids.shelf import Shelf
 from penstock.kernel.clock import SystemClock
-from penstock.kernel.ports import UsageStore
+from penstock.kernel.ports.succession import SealableLog
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.problems import Problem, Refused
-from penstock.kernel.succession import SealableLog
 from penstock.kernel.window import to_us
 from penstock.log.embedded import EmbeddedLog
 from penstock.log.kafka import KafkaLog

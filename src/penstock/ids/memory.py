@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from penstock.ids.segment import first_live
 from penstock.kernel.idset import IdSet
+from penstock.kernel.ports.fold_store import IdSource
 from penstock.kernel.record import Marker
-from penstock.kernel.stored import IdSource
 
 
 class MemoryShelf:

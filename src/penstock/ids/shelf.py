@@ -22,8 +22,8 @@ from penstock.ids.segment import IdsDamaged, Position, Segment, first_live
 from penstock.ids.writing import live_counts, write
 from penstock.kernel.idrun import Run, SortedRun, newest_to_merge, rows_of
 from penstock.kernel.idset import IdSet
+from penstock.kernel.ports.fold_store import IdSource
 from penstock.kernel.record import Marker
-from penstock.kernel.stored import IdSource
 
 # A file's oldest days expire before its newest: for so long some of its rows, and of its filter's bytes, may be dead. A
 # file written when a day is over has a little of the next one, so a week touches eight days.

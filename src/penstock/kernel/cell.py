@@ -17,6 +17,8 @@ from penstock.kernel.quantity import ZERO
 # The metric under which the fold counts what became of every event, by hour of the log clock.
 CONSERVATION = "penstock.conservation"
 
+# The metric under which it keeps the group combinations of each metric and day, as far as they are bounded.
+COMBINATIONS = "penstock.combinations"
 
 # How far a fill has come when all of it is written: beyond every window.
 FILLED_US = 2**62

@@ -7,10 +7,10 @@ import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from penstock.kernel.ports import Appended
+from penstock.kernel.ports.event_log import Appended
+from penstock.kernel.ports.succession import Seal, encode_seal
 from penstock.kernel.problems import LogUnavailable
 from penstock.kernel.record import Kind, LogIdentity, LogRecord
-from penstock.kernel.succession import Seal, encode_seal
 from penstock.log.group_commit import Append, GroupCommit, Trim
 from penstock.log.high_water import HighWater
 from penstock.log.memory import system_clock_us

@@ -12,10 +12,10 @@ import msgspec
 from aiokafka import AIOKafkaClient
 from aiokafka.errors import CorruptRecordException, MessageSizeTooLargeError, OffsetOutOfRangeError
 
-from penstock.kernel.ports import Appended, LogDamaged, LogTrimmed
+from penstock.kernel.ports.event_log import Appended, LogDamaged, LogTrimmed
+from penstock.kernel.ports.succession import Seal, decode_seal, encode_seal
 from penstock.kernel.problems import LogUnavailable
 from penstock.kernel.record import Kind, LogIdentity, LogRecord
-from penstock.kernel.succession import Seal, decode_seal, encode_seal
 from penstock.log.kafka_errors import unavailable
 from penstock.log.kafka_identity import identity_of
 from penstock.log.kafka_leader import Leaders

@@ -8,10 +8,10 @@ import uuid
 from collections.abc import Callable, Sequence
 
 from penstock.kernel.identity import HASH_KEY_BYTES
-from penstock.kernel.ports import Appended, LogTrimmed
+from penstock.kernel.ports.event_log import Appended, LogTrimmed
+from penstock.kernel.ports.succession import Seal, encode_seal
 from penstock.kernel.problems import LogUnavailable
 from penstock.kernel.record import Kind, LogIdentity, LogRecord
-from penstock.kernel.succession import Seal, encode_seal
 from penstock.log.high_water import HighWater
 from penstock.log.sealed import following, refuse_if_sealed, sealed_otherwise
 

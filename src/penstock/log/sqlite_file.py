@@ -20,10 +20,10 @@ from typing import IO
 import msgspec
 
 from penstock.kernel.identity import HASH_KEY_BYTES
-from penstock.kernel.ports import LogDamaged, LogTrimmed
+from penstock.kernel.ports.event_log import LogDamaged, LogTrimmed
+from penstock.kernel.ports.succession import decode_seal
 from penstock.kernel.problems import LogUnavailable, Refused
 from penstock.kernel.record import Kind, LogIdentity, LogRecord
-from penstock.kernel.succession import decode_seal
 
 FORMAT = 1
 FOLLOWING_FORMAT = 2  # of a file whose log follows sealed ones: an earlier release would misread its partitions

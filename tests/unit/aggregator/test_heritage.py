@@ -19,9 +19,9 @@ from penstock.aggregator.rebuild import NotRebuilt, from_events, from_log
 from penstock.aggregator.store.memory import MemoryUsageStore
 from penstock.kernel.chunk import Chunk
 from penstock.kernel.identity import partition_of
+from penstock.kernel.ports.succession import SealableLog
 from penstock.kernel.problems import BadRequest
 from penstock.kernel.record import Kind, LogRecord
-from penstock.kernel.succession import SealableLog
 from penstock.kernel.window import to_us
 from repartitioning import DAY, Died, LastingLog, RepartitionWorld, a_chunk_of, opening, some_events
 

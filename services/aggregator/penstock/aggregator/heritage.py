@@ -18,7 +18,7 @@ from penstock.aggregator.fill import Filling
 from penstock.kernel.cell import FILLED_US
 from penstock.kernel.identity import BodyHashes, Identities, partition_of
 from penstock.kernel.meter import Metric
-from penstock.kernel.ports import UsageStore
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.problems import Refused
 from penstock.kernel.record import LogIdentity, Marker
 

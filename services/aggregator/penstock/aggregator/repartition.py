@@ -13,10 +13,10 @@ from contextlib import AbstractContextManager, ExitStack
 from penstock.aggregator.consume import Owner
 from penstock.kernel.cell import FILLED_US
 from penstock.kernel.control import CARRIED_OVER, MetricDefined, decode_control
-from penstock.kernel.ports import UsageStore
+from penstock.kernel.ports.succession import SealableLog
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.problems import Refused
 from penstock.kernel.record import LogIdentity
-from penstock.kernel.succession import SealableLog
 
 KEEP_ALL_US = 10**17  # a retention by which nothing is trimmed
 # Holds the owner of a partition for a while: its files are let go of at the end.

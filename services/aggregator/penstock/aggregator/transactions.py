@@ -18,7 +18,7 @@ from penstock.aggregator.verdict import Reason, refusal, unreadable
 from penstock.kernel.event import Outcome
 from penstock.kernel.identity import Identities, identify, partition_of
 from penstock.kernel.meter import Metric
-from penstock.kernel.ports import TransactionStore, UsageStore
+from penstock.kernel.ports.usage_store import TransactionStore, UsageStore
 from penstock.kernel.record import LogIdentity, Marker
 from penstock.kernel.stored import LogPlace, StoredEvents, Trace, joined
 

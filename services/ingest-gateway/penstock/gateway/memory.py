@@ -14,7 +14,7 @@ import msgspec
 
 from penstock.gateway.answer import EventVerdict
 from penstock.kernel.event import Verdict
-from penstock.kernel.ports import NotAccepted
+from penstock.kernel.ports.siblings import NotAccepted
 
 IDS_MAX = 10_000
 # Of one request: a client that sends everything twice costs a look at a hundred events a request, not at each.

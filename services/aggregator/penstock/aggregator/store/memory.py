@@ -16,7 +16,7 @@ from penstock.kernel.cell import CONSERVATION, Cell, CellAnswer, CellKey, CellQu
 from penstock.kernel.event import Outcome
 from penstock.kernel.identity import BodyHashes, Identities
 from penstock.kernel.meter import Aggregation
-from penstock.kernel.ports import Flush
+from penstock.kernel.ports.fold_store import Flush
 from penstock.kernel.quantity import exact
 from penstock.kernel.record import Marker, Vector
 from penstock.kernel.stored import Dropped, DroppedIds, LogPlace, StoredEvents, StoredIds, Trace

@@ -77,7 +77,6 @@ CREATE TABLE IF NOT EXISTS controls (
 ORDER BY (partition, offset)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
 
--- Who has sent events, by the key that they came under.
 -- How far the job has come that fills a metric from events before its control record.
 CREATE TABLE IF NOT EXISTS fills (
     partition UInt16,
@@ -87,6 +86,7 @@ CREATE TABLE IF NOT EXISTS fills (
 ORDER BY (partition, metric)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
 
+-- Who has sent events, by the key that they came under.
 CREATE TABLE IF NOT EXISTS touched (
     tenant LowCardinality(String),
     customer String,

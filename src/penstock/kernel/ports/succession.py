@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from penstock.kernel.ports import EventLog
+from penstock.kernel.ports.event_log import EventLog
 
 
 class Seal(msgspec.Struct, frozen=True):
