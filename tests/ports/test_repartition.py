@@ -73,6 +73,7 @@ def test_usage_goes_on_over_two_changes_of_the_partition_count(world: Repartitio
     play(world)
 
 
+@pytest.mark.slow
 def test_the_same_with_the_real_engine(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     store = ClickHouseUsageStore.embedded(tmp_path / "usage")
     try:
