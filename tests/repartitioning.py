@@ -97,10 +97,12 @@ class RepartitionWorld:
 
     @property
     def log(self) -> LogIdentity:
-        async def identity(log: SealableLog) -> LogIdentity:
-            return log.identity
+        return self.with_log(_identity, self.partitions)
 
-        return self.with_log(identity, self.partitions)
+    @property
+    def newest(self) -> LogIdentity:
+        """However many partitions it has, sealed or not."""
+        return self.with_log(_identity, None)
 
     def _send(self, control: Control) -> Vector:
         async def to_all(log: SealableLog) -> Vector:
@@ -209,6 +211,10 @@ class RepartitionWorld:
 
     def fates(self, *transaction_ids: str) -> list[Fate]:
         return Transactions(self.store, self.metrics, self.log).find(TENANT, transaction_ids)
+
+
+async def _identity(log: SealableLog) -> LogIdentity:
+    return log.identity
 
 
 def a_chunk_of(log: LogIdentity, events: Sequence[Body]) -> Chunk:
