@@ -30,6 +30,8 @@ class MetricArchived(msgspec.Struct, frozen=True, tag="metric_archived"):
 
 
 Control = MetricDefined | MetricArchived
+# What every partition knows, and so those of the log that follows a sealed one must know from their beginning.
+CARRIED_OVER = (MetricDefined, MetricArchived)
 
 _DECODER = msgspec.json.Decoder(Control)
 

@@ -19,6 +19,7 @@ from penstock.aggregator.combinations import MetricDay, stored_members
 from penstock.aggregator.fill import Filling, bases
 from penstock.aggregator.fill_job import FillJob
 from penstock.aggregator.fold import Fold
+from penstock.aggregator.heritage import Heritage, SealReached
 from penstock.aggregator.poison import Poison
 from penstock.aggregator.quarantine import Quarantine
 from penstock.ids.memory import MemoryShelf
@@ -91,7 +92,8 @@ class Owner:
         self._quarantine = quarantine
         self._retention_us = retention_us
         self._fold = Fold(partition)
-        self._filler = FillJob(store, partition)
+        self._filler = FillJob(store)
+        self._heritage = Heritage(store, log.identity, partition)
         self._applied = Applied(set(), {})
         self._marker: Marker | None = None
         self._trimmed_at_us = 0
@@ -100,6 +102,7 @@ class Owner:
         self.restores = 0
         self.quarantined = 0
         self._stopping = self._released = False
+        self.is_sealed = False  # whether the log's last record is folded
         self._writing: asyncio.Task[None] | None = None
         self._folding_since_us = 0
         self._writing_since_us = 0
@@ -147,6 +150,9 @@ class Owner:
                 await self.restore()
                 while not self._released and (await self.step_ahead(READ_WAIT_MS) or not self._stopping):
                     await self._gather()
+                    if self.is_sealed:
+                        await self._written()
+                        raise SealReached(self.partition)
                 await self._written()
                 return
             except (Problem, OSError, MemoryError) as exc:
@@ -175,6 +181,7 @@ class Owner:
             await self._written()
         self._folding_since_us = self._writing_since_us = 0
         marker = await asyncio.to_thread(self._store.marker, self.partition)
+        self.is_sealed = False
         if marker is not None:
             await self._check(marker)
         self._fold, self._applied = await asyncio.to_thread(self._restored, marker)
@@ -195,14 +202,17 @@ class Owner:
                 raise LogUnavailable(f"the log did not give the record at the marker of partition {self.partition}")
             if records[0].digest() != marker.digest:
                 raise WrongLog(f"{marker}, but the log's record there is another one")
+            self.is_sealed = records[0].kind is Kind.SEAL
 
     def _restored(self, marker: Marker | None) -> tuple[Fold, Applied]:
         fills = self._store.fills(self.partition)  # first: whatever is filled by now has all of its windows
         windows = self._store.windows(self.partition)
         applied = Applied(set(), {})
-        ids = self._shelf.restore(marker, self._store)
+        heritage = self._heritage
+        heritage.read()
+        ids = self._shelf.restore(marker or heritage.begin(), heritage)
         if marker is None:
-            return Fold(self.partition, ids=ids, partial=windows), applied
+            return Fold(self.partition, clock_us=heritage.clock_us, ids=ids, partial=windows), applied
         metrics: dict[str, Metric] = {}
         filling: dict[str, Filling] = {}
         for offset, payload in self._store.controls(self.partition, marker.offset):
@@ -211,6 +221,7 @@ class Owner:
                 apply_definition(metrics, control)
                 if isinstance(control, MetricDefined):
                     filling[control.metric.id] = self._filling(control.metric, offset)
+                    heritage.define(control.metric)
         fold = Fold(
             self.partition,
             offset=marker.offset,
@@ -223,7 +234,7 @@ class Owner:
         return fold, applied
 
     def _filling(self, metric: Metric, offset: int) -> Filling:
-        return Filling(metric, offset, self.partition, self._log.identity.partitions)
+        return Filling(metric, offset, self.partition, self._log.identity.end)
 
     async def fill(self) -> bool:
         """Write the next batch of cells of a metric that came after its events; return whether there was one."""
@@ -233,7 +244,9 @@ class Owner:
         return due is not None
 
     def _next_fill(self) -> Filling | None:
-        return next((f for f in list(self._fold.filling.values()) if self._filler.is_due(f, self.offset)), None)
+        due = next((f for f in list(self._fold.filling.values()) if self._filler.is_due(f, self.offset)), None)
+        # A sealed partition is folded to its end: nothing need be waited for.
+        return due or next((f for f in self._heritage.unfilled if self._filler.is_due(f, f.offset)), None)
 
     async def step(self, wait_ms: int) -> int:
         """Fold and flush what the log has, up to the next control record; return how many records that were."""
@@ -259,6 +272,8 @@ class Owner:
             await writing
 
     async def _fold_next(self, wait_ms: int) -> _Folded | None:
+        if self.is_sealed:
+            return None
         records = await self._log.read(self.partition, self._fold.offset + 1, READ_BYTES_MAX, wait_ms)
         if not records:
             return None
@@ -266,9 +281,13 @@ class Owner:
         read_bytes = sum(len(record.payload) for record in records)
         self._is_behind = len(records) > RECORDS_PER_STEP_MAX or read_bytes > READ_BYTES_MAX // 2
         records = records[:RECORDS_PER_STEP_MAX]
+        seal = next((at for at, record in enumerate(records) if record.kind is Kind.SEAL), None)
+        if seal is not None:
+            records = records[: seal + 1]  # ticks may come behind it
         self._folding_since_us = records[0].appended_at_us
         plain = next((i for i, r in enumerate(records) if r.kind is Kind.CONTROL), len(records))
         if plain:
+            self.is_sealed = records[plain - 1].kind is Kind.SEAL
             poison: list[Poison] = []
             flush = await asyncio.to_thread(self._fold_records, records[:plain], poison)
             return _Folded(plain, records[plain - 1], flush, poison)
@@ -351,6 +370,7 @@ class Owner:
             apply_definition(fold.metrics, control)
             if isinstance(control, MetricDefined):
                 fold.filling[control.metric.id] = self._filling(control.metric, record.offset)
+                self._heritage.define(control.metric)
         fold.offset = record.offset
         fold.move_clock(record.clock_us)
         marker = marker_at(record, self._log.identity, fold.clock_us)

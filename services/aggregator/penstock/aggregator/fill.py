@@ -29,6 +29,10 @@ class Filling(msgspec.Struct, frozen=True):
     partition: int
     partitions: int
 
+    @property
+    def key(self) -> tuple[int, str]:
+        return self.partition, self.metric.id
+
     def events(self, store: UsageStore, customers: tuple[str, ...] | None, span: Span) -> Iterable[StoredEvents]:
         """What is stored of the partition as of the record."""
         as_of = tuple(self.offset if p == self.partition else -1 for p in range(self.partitions))
