@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 import numpy as np
 
-from penstock.aggregator.consume import Applied
+from penstock.aggregator.applied import Applied
 from penstock.aggregator.poison import chunk_of
 from penstock.kernel.cell import CONSERVATION, Cell, CellKey
 from penstock.kernel.chunk import Chunk

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from penstock.aggregator.applied import Applied, apply_definition
 from penstock.aggregator.combinations import MetricDay, stored_members
 from penstock.aggregator.fill import Filling, bases
 from penstock.aggregator.fill_job import FillJob
@@ -24,7 +25,7 @@ from penstock.aggregator.poison import Poison
 from penstock.aggregator.quarantine import Quarantine
 from penstock.ids.memory import MemoryShelf
 from penstock.kernel.cell import FILLED_US, Cell, CellKey
-from penstock.kernel.control import MetricArchived, MetricDefined, decode_control
+from penstock.kernel.control import MetricDefined, decode_control
 from penstock.kernel.meter import Metric
 from penstock.kernel.ports.event_log import EventLog, LogDamaged, LogTrimmed
 from penstock.kernel.ports.fold_store import Flush, IdShelf
@@ -47,21 +48,6 @@ logger = logging.getLogger(__name__)
 
 class WrongLog(Refused):
     """The usage store was folded from another log than this one. Refused: its offsets would lie."""
-
-
-class Applied(msgspec.Struct):
-    """Which control records a partition has seen: ids, and the highest sequence per subject."""
-
-    ids: set[str]
-    sequences: dict[str, int]
-
-    def is_news(self, control: MetricDefined | MetricArchived) -> bool:
-        """Whether to apply it: a repeat or an overtaken one changes nothing. Remembers it."""
-        if control.id in self.ids or control.sequence <= self.sequences.get(control.subject, -1):
-            return False
-        self.ids.add(control.id)
-        self.sequences[control.subject] = control.sequence
-        return True
 
 
 class _Folded(msgspec.Struct):
@@ -396,13 +382,6 @@ class Owner:
             else:
                 end = middle
         await self._log.trim(self.partition, kept_from)
-
-
-def apply_definition(metrics: dict[str, Metric], control: MetricDefined | MetricArchived) -> None:
-    if isinstance(control, MetricDefined):
-        metrics[control.metric.id] = control.metric
-    else:
-        metrics.pop(control.metric_id, None)
 
 
 def marker_at(record: LogRecord, identity: LogIdentity, clock_us: int) -> Marker:
