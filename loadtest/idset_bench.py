@@ -123,7 +123,7 @@ def fill(window: Window, folder: Path) -> None:
     """Fill the window as an owner does: probe, add, flush, tend."""
     shelf = window.shelf(folder)
     store = NumberedStore(window)
-    ids = shelf.restore(None, store)  # type: ignore[arg-type]  # asked for ids alone
+    ids = shelf.restore(None, store)
     began, told, most_mib = time.perf_counter(), 0.0, 0
     for number in range(window.records):
         identities, bodies = window.record(number)
@@ -153,7 +153,7 @@ def ask(window: Window, folder: Path, sizes: list[int], seconds: float) -> None:
     store = NumberedStore(window)
     shelf = window.shelf(folder)
     began = time.perf_counter()
-    ids = shelf.restore(window.marker(window.records - 1), store)  # type: ignore[arg-type]  # asked for ids alone
+    ids = shelf.restore(window.marker(window.records - 1), store)
     opened_s = time.perf_counter() - began
     rng = np.random.default_rng(7)
     one = hashed(rng.integers(0, window.ids, 100, np.uint64))
@@ -184,7 +184,7 @@ def ask_cold(window: Window, folder: Path, sizes: list[int], seconds: float) -> 
         for is_new in (True, False):
             forget_pages(folder)
             shelf = window.shelf(folder)
-            ids = shelf.restore(window.marker(window.records - 1), NumberedStore(window))  # type: ignore[arg-type]
+            ids = shelf.restore(window.marker(window.records - 1), NumberedStore(window))
             rates += rate(ids, size, seconds, window, is_new, warm_s=0)
             shelf.close()
             del ids

@@ -15,7 +15,7 @@ from penstock.aggregator.consume import Owner
 from penstock.ids.memory import MemoryShelf
 from penstock.ids.shelf import Shelf
 from penstock.kernel.idset import IdSet
-from penstock.kernel.ports.fold_store import FoldStore, IdShelf
+from penstock.kernel.ports.fold_store import IdShelf, IdSource
 from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.record import Marker
 from simulation.check import Falsified
@@ -38,7 +38,7 @@ class PatientShelf(Shelf):
         super().__init__(folder, partition, log_id, MEMORY_IDS_MAX, cast(Executor, thread))
         self._later = thread
 
-    def restore(self, marker: Marker | None, store: FoldStore) -> IdSet:
+    def restore(self, marker: Marker | None, store: IdSource) -> IdSet:
         self._later.finish()
         return super().restore(marker, store)
 

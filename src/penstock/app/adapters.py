@@ -24,10 +24,11 @@ from penstock.kernel.ports.catalog import Catalog
 from penstock.kernel.ports.event_log import EventLog
 from penstock.kernel.ports.ledger import Ledger, Pools
 from penstock.kernel.problems import LogUnavailable, StoreUnavailable
-from penstock.log.embedded import EmbeddedLog
+from penstock.log.embedded import EmbeddedLog, LogRefused
 from penstock.log.kafka import KafkaLog, KafkaSettings
 
 EMBEDDED, SQLITE = "embedded", "sqlite"
+LOG_FILE = "log.db"
 RETRY_MS_MAX = 1_000
 MS_PER_HOUR = 3_600_000
 
@@ -40,8 +41,16 @@ async def open_log(config: Config) -> EventLog:
     """Raise `Refused` for a log that is not what the settings say, `LogUnavailable` for brokers that are away."""
     if config.event_log == EMBEDDED:
         config.data_dir.mkdir(parents=True, exist_ok=True)
-        return EmbeddedLog.open(config.data_dir / "log.db", config.partitions)
+        return await _unsealed(EmbeddedLog.open(config.data_dir / LOG_FILE, config.partitions))
     return await patiently(lambda: KafkaLog.open(kafka_settings(config)), config.start_timeout_ms)
+
+
+async def _unsealed(log: EmbeddedLog) -> EmbeddedLog:
+    """Raise `LogRefused` where a repartition was begun and has to be finished."""
+    if log.sealed_for is not None:
+        await log.close()
+        raise LogRefused(f"the log is sealed: finish with penstock repartition --partitions {log.sealed_for}")
+    return log
 
 
 def kafka_settings(config: Config) -> KafkaSettings:

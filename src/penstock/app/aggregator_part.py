@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import shutil
 import threading
 from collections.abc import Callable, Sequence
 
@@ -56,8 +57,8 @@ logger = logging.getLogger(__name__)
 class AggregatorPart(Part):
     """`log` is the process's; the part neither opens nor closes it. `meet` comes before `routes`.
 
-    `partitions` are this process's for its life; with None a group of Kafka says which are. `fold_drain_s` bounds what
-    the fold gets at the end; None lets it fold all that the log holds.
+    `partitions` are this process's for its life, counted from the log's first; with None a group of Kafka says which
+    are. `fold_drain_s` bounds what the fold gets at the end; None lets it fold all that the log holds.
     """
 
     def __init__(
@@ -78,9 +79,10 @@ class AggregatorPart(Part):
         self.backfills = Backfills(catalog, common.clock, send, lambda: self.usage.vector())
         self.transactions = Transactions(store, self.metrics, log.identity)
         self.usage_cache = UsageCache(config.usage_cache_bytes_max, common.telemetry.usage_looked_up)
-        self.usage = UsageService(store, self.metrics, config.partitions, self.usage_cache, self.backfills.in_force)
+        sealed, in_force = log.identity.first, self.backfills.in_force
+        self.usage = UsageService(store, self.metrics, log.identity.end, self.usage_cache, in_force, sealed=sealed)
+        self.auditor = Auditor(store, log.identity.end, sealed)
         self._cardinality = CardinalityWatch(store, self.metrics, common.clock)
-        self.auditor = Auditor(store, config.partitions)
         reader = log_reader(log, common.loop)
         self._audit_chore = AuditChore(self.auditor, store, reader, config.audit_events_max, random.Random())
         self._auditing = threading.Lock()
@@ -98,7 +100,8 @@ class AggregatorPart(Part):
     def _fixed(self, partitions: Sequence[int]) -> OwnerTasks:
         config, log_id = self._config, self._log.identity.log_id
         ids, memory_ids_max = config.data_dir / "ids", config.memory_ids_max // len(partitions)
-        self._shelves = [Shelf(ids / str(p), p, log_id, memory_ids_max) for p in partitions]
+        numbers = [self._log.identity.own[partition] for partition in partitions]
+        self._shelves = [Shelf(ids / str(p), p, log_id, memory_ids_max) for p in numbers]
         kept_us = config.log_retention_hours * US_PER_HOUR
         owners = [Owner(s.partition, self._log, self.store, kept_us, s, self._quarantine) for s in self._shelves]
         return OwnerTasks(owners)
@@ -188,6 +191,8 @@ class AggregatorPart(Part):
             telemetry.lag_s.labels(label).set(_age_s(now_us, since_us))
 
     async def start(self, announce: Callable[[str], None]) -> None:
+        for sealed in range(self._log.identity.first):  # their ids are read from the store, by whoever inherits them
+            await asyncio.to_thread(shutil.rmtree, self._config.data_dir / "ids" / str(sealed), ignore_errors=True)
         await self.runtime.start()
 
     async def run(self) -> None:
@@ -215,9 +220,9 @@ def control_sender(log: EventLog, clock: Clock, loop: asyncio.AbstractEventLoop)
     """What a worker thread calls to append a control record to every partition of the log."""
 
     async def to_all(payload: bytes, stamped_at_us: int) -> Vector:
-        partitions = range(log.identity.partitions)
-        receipts = [await log.append(p, Kind.CONTROL, stamped_at_us, payload) for p in partitions]
-        return tuple(r.offset for r in receipts)
+        receipts = [await log.append(p, Kind.CONTROL, stamped_at_us, payload) for p in log.identity.own]
+        # Nothing of it is in a sealed log, so nothing need be waited for there.
+        return (*[-1] * log.identity.first, *(r.offset for r in receipts))
 
     def send(control: Control) -> Vector:
         sending = to_all(encode_control(control), to_us(clock.now()))

@@ -15,6 +15,7 @@ from penstock.app.keys_command import add_keys_command, keys
 from penstock.app.logs import configure
 from penstock.app.quarantine_command import add_quarantine_command, quarantine
 from penstock.app.rebuild_command import add_rebuild_command, rebuild
+from penstock.app.repartition_command import add_repartition_command, repartition_command
 from penstock.app.runtime import run
 from penstock.app.send import add_send_command, send
 from penstock.app.settings import AGGREGATOR, CONTRACTS, GATEWAY, RATER, ROLES, UP, default_of, of_role, page, shown
@@ -30,6 +31,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "audit": audit,
     "rebuild": rebuild,
     "quarantine": quarantine,
+    "repartition": repartition_command,
 }
 _ROLE_HELP = {
     UP: ("run the whole pipeline in this process", "gateway, log, aggregator, rater and contracts in one process"),
@@ -104,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     add_audit_command(commands)
     add_rebuild_command(commands)
     add_quarantine_command(commands)
+    add_repartition_command(commands)
     return parser
 
 

@@ -11,6 +11,7 @@ from penstock.app.telemetry import Telemetry
 from penstock.ids.shelf import Shelf
 from penstock.kernel.ports.event_log import EventLog
 from penstock.kernel.ports.usage_store import UsageStore
+from penstock.log.kafka_lineage import of_log
 
 GROUP_SUFFIX = ".aggregator"
 US_PER_HOUR = 3_600_000_000
@@ -18,10 +19,11 @@ US_PER_HOUR = 3_600_000_000
 
 def grouped_owners(config: Config, log: EventLog, store: UsageStore, quarantine: Quarantine) -> FaustOwners:
     """A `FoldRuntime` for a log on Kafka. Ids are kept in files of this process, also of partitions given later."""
-    kafka = kafka_settings(config)
+    kafka = of_log(kafka_settings(config), log.identity)
     settings = GroupSettings(
         bootstrap_servers=kafka.bootstrap_servers,
         topic=kafka.topic,
+        first=log.identity.first,
         group=kafka.topic + GROUP_SUFFIX,
         session_timeout_ms=config.kafka_session_timeout_ms,
         request_timeout_ms=kafka.request_timeout_ms,

@@ -22,5 +22,5 @@ class LogPart(Part):
 
     async def _look(self) -> None:
         """Every partition has a leader that answers."""
-        for partition in range(self._log.identity.partitions):
+        for partition in self._log.identity.own:
             await self._log.bounds(partition)

@@ -49,8 +49,6 @@ def rebuild(given: argparse.Namespace) -> int:
         return _refused(str(exc), USAGE_ERROR)
     if not (config.data_dir / "log.db").is_file():
         return _refused(f"no Penstock data in {config.data_dir}")
-    if not 0 <= given.partition < config.partitions:
-        return _refused(f"there are partitions 0 to {config.partitions - 1}", USAGE_ERROR)
     try:
         return asyncio.run(_rebuild(given, config.data_dir, config.partitions))
     except (Problem, Refused, OSError) as exc:
@@ -61,6 +59,8 @@ async def _rebuild(given: argparse.Namespace, folder: Path, partitions: int) -> 
     # The log first: its lock says whether the server is stopped.
     log = EmbeddedLog.open(folder / "log.db", partitions)
     try:
+        if not 0 <= given.partition < log.identity.end:
+            return _refused(f"there are partitions 0 to {log.identity.end - 1}", USAGE_ERROR)
         with closing(ClickHouseUsageStore.embedded(folder / "usage")) as store:
             found = await _compared(given, store, log)
             if not given.swap or not found.differences:
@@ -74,7 +74,7 @@ async def _rebuild(given: argparse.Namespace, folder: Path, partitions: int) -> 
 
 async def _compared(given: argparse.Namespace, store: UsageStore, log: EventLog) -> Findings:
     if given.from_events:
-        found = from_events(store, given.partition)
+        found = from_events(store, given.partition, log.identity.first)
     else:
         found = await from_log(store, log, given.partition)
     shown = found.differences[:DIFFERENCES_SHOWN_MAX]

@@ -54,7 +54,7 @@ GROUPS = (
         (UP, GATEWAY, AGGREGATOR),
         {
             "event_log": "embedded, or kafka://user:password@host:port,host:port/topic",
-            "partitions": "partitions of a new log; fixed for its life",
+            "partitions": "partitions of the log; fixed for its life (penstock repartition begins another)",
             "kafka_replication": "replicas of each partition of a new topic, and the least that one may have",
             "kafka_retention_hours": "hours that a broker keeps records at most; folded ones go sooner; -1 is no limit",
             "kafka_security_protocol": "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL",

@@ -35,7 +35,7 @@ async def everything(common: Common) -> Assembly:
     """The whole pipeline."""
     config = common.config
     log = await _log(common)  # first: its lock keeps a second process out of the whole folder
-    aggregator = await AggregatorPart.open(common, log, range(config.partitions), None)
+    aggregator = await AggregatorPart.open(common, log, range(log.identity.partitions), None)
     rater = await RaterPart.open(common, aggregator.usage)
     contracts = await ContractsPart.open(common, rater.rating, aggregator.usage)
     room = FoldPressure(aggregator.runtime.owners, common.clock, config.fold_lag_ms_max).room

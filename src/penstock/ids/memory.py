@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from penstock.ids.segment import first_live
 from penstock.kernel.idset import IdSet
-from penstock.kernel.ports.fold_store import FoldStore
+from penstock.kernel.ports.fold_store import IdSource
 from penstock.kernel.record import Marker
 
 
@@ -14,7 +14,7 @@ class MemoryShelf:
     def __init__(self, partition: int) -> None:
         self._partition = partition
 
-    def restore(self, marker: Marker | None, store: FoldStore) -> IdSet:
+    def restore(self, marker: Marker | None, store: IdSource) -> IdSet:
         ids = IdSet()
         if marker is not None:
             for day, identities, bodies in store.ids(self._partition, marker.offset, first_live(marker).day):

@@ -22,7 +22,7 @@ from penstock.ids.segment import IdsDamaged, Position, Segment, first_live
 from penstock.ids.writing import live_counts, write
 from penstock.kernel.idrun import Run, SortedRun, newest_to_merge, rows_of
 from penstock.kernel.idset import IdSet
-from penstock.kernel.ports.fold_store import FoldStore
+from penstock.kernel.ports.fold_store import IdSource
 from penstock.kernel.record import Marker
 
 # A file's oldest days expire before its newest: for so long some of its rows, and of its filter's bytes, may be dead. A
@@ -71,7 +71,7 @@ class Shelf:
         """What there is, oldest first; for those who measure."""
         return tuple(self._files)
 
-    def restore(self, marker: Marker | None, store: FoldStore) -> IdSet:
+    def restore(self, marker: Marker | None, store: IdSource) -> IdSet:
         """The set as of `marker`, from files and, where there is none, from the store."""
         with self._lock:
             self._abandon()
@@ -81,7 +81,7 @@ class Shelf:
             self._ids = IdSet() if marker is None else self._restored(marker, usable, store)
             return self._ids
 
-    def _restored(self, marker: Marker, usable: Sequence[RunFile], store: FoldStore) -> IdSet:
+    def _restored(self, marker: Marker, usable: Sequence[RunFile], store: IdSource) -> IdSet:
         self._end = first_live(marker)
         for file in usable:
             start = file.segment.start
@@ -182,7 +182,7 @@ class Shelf:
             self._stop.clear()
             self._job = None
 
-    def _fill(self, store: FoldStore, end: Position, ids_max: int) -> list[Run]:
+    def _fill(self, store: IdSource, end: Position, ids_max: int) -> list[Run]:
         """Bring the files up to `end` from the store; return what is left over, at most `ids_max` ids."""
         held: list[Run] = []
         live = self._end
@@ -193,7 +193,7 @@ class Shelf:
                 held = []
         return held
 
-    def _read(self, store: FoldStore, start: Position, end: Position) -> Iterator[Run]:
+    def _read(self, store: IdSource, start: Position, end: Position) -> Iterator[Run]:
         for day, ids, bodies in store.ids(self.partition, end.offset, start.day, start.offset):
             if day > end.day:
                 return

@@ -49,6 +49,8 @@ class LayerCommitted(msgspec.Struct, frozen=True, tag="layer_committed"):
 
 
 Control = MetricDefined | MetricArchived | LayerOpened | LayerCommitted
+# What every partition knows, and so those of the log that follows a sealed one must know from their beginning.
+CARRIED_OVER = (MetricDefined, MetricArchived, LayerOpened, LayerCommitted)
 
 _DECODER = msgspec.json.Decoder(Control)
 

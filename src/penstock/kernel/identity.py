@@ -45,7 +45,7 @@ def prefix_of(tenant: str) -> bytes:
 
 
 def partition_of(identities: Identities, partitions: int) -> npt.NDArray[np.uint16]:
-    """The partition of each identity: a function of (tenant, transaction id), so one owner sees every copy."""
+    """Which of a log's partitions, from 0, has each identity: one owner of a log sees every copy."""
     return (identities[:, 1] % np.uint64(partitions)).astype(np.uint16)
 
 

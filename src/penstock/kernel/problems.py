@@ -15,6 +15,7 @@
     ├── TooMany 429             slow down; `retry_after_s` says for how long
     ├── LogUnavailable 503      no acknowledgement: the outcome is unknown, retry with the same ids
     │   └── LogFull 429         the log has no room for more; `retry_after_s` says when to look again
+    │   └── LogSealed           the log takes no more; its successor will
     └── StoreUnavailable 503    a store did not answer
 
 A bug is an assert, never one of these. They are encoded once, at the edge (`penstock.web.problem`).
@@ -92,6 +93,10 @@ class LogUnavailable(Problem):
 
 class LogFull(LogUnavailable):
     status, type, title = 429, "log-full", "Event log full"
+
+
+class LogSealed(LogUnavailable):
+    type, title = "log-sealed", "Event log sealed"
 
 
 class StoreUnavailable(Problem):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 from hashlib import blake2b
+from itertools import accumulate
 
 import msgspec
 
@@ -20,14 +21,41 @@ class Kind(IntEnum):
     TICK = 2  # no payload: gives an idle partition a clock
     CONTROL = 3
     FOREIGN = 4  # nothing of ours: somebody else wrote to the log. Never appended
+    SEAL = 5  # the last record of a partition that takes no more; what comes behind it says nothing
 
 
 class LogIdentity(msgspec.Struct, frozen=True):
-    """What makes an offset mean something: the log's id, its partition count, and the key of its identities."""
+    """What makes an offset mean something: the log's id, its partition count, and the key of its identities.
+
+    A log may follow sealed ones, whose partition counts `sealed` tells, oldest first. The numbers of partitions go on
+    from log to log, so that a number means one partition for ever; the key stays the same.
+    """
 
     log_id: str
     partitions: int
     hash_key: bytes
+    sealed: tuple[int, ...] = ()
+
+    @property
+    def first(self) -> int:
+        """The number of this log's first partition: those below are of sealed logs."""
+        return sum(self.sealed)
+
+    @property
+    def end(self) -> int:
+        """How many partitions there are, those of sealed logs too."""
+        return self.first + self.partitions
+
+    @property
+    def own(self) -> range:
+        """The numbers of this log's partitions."""
+        return range(self.first, self.end)
+
+    @property
+    def logs(self) -> tuple[range, ...]:
+        """The partitions of every log, oldest first, this one last."""
+        ends = accumulate((*self.sealed, self.partitions))
+        return tuple(range(end - count, end) for end, count in zip(ends, (*self.sealed, self.partitions), strict=True))
 
 
 class LogRecord(msgspec.Struct, frozen=True, gc=False):
@@ -72,7 +100,7 @@ class Marker(msgspec.Struct, frozen=True):
         return f"partition {self.partition} at offset {self.offset}, log clock {from_us(self.clock_us).isoformat()}"
 
 
-# One offset per partition, in partition order: "as of what" a figure is.
+# One offset per partition, in partition order: "as of what" a figure is. Older ones say nothing of later logs.
 Vector = tuple[int, ...]
 
 

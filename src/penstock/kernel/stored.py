@@ -166,3 +166,13 @@ class Trace(msgspec.Struct, frozen=True):
     identity: bytes
     kept: tuple[LogPlace, ...]  # in log order
     dropped: tuple[Dropped, ...]  # in order of outcome
+
+
+def joined(earlier: Trace, later: Trace) -> Trace:
+    """What became of one id in a log and in one that follows it."""
+    drops = {dropped.outcome: dropped for dropped in earlier.dropped}
+    for dropped in later.dropped:
+        before = drops.get(dropped.outcome)
+        events = dropped.events + (before.events if before else 0)
+        drops[dropped.outcome] = msgspec.structs.replace(dropped, events=events)
+    return Trace(earlier.identity, earlier.kept + later.kept, tuple(drops[outcome] for outcome in sorted(drops)))

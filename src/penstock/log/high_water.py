@@ -20,6 +20,12 @@ class HighWater:
     def end(self, partition: int) -> int:
         return self._ends[partition]
 
+    def grow(self, partitions: int) -> None:
+        """Add partitions behind the last, empty ones."""
+        with self._lock:
+            self._ends += [0] * partitions
+            self._waiters += [set[asyncio.Future[None]]() for _ in range(partitions)]
+
     def advance(self, ends: Mapping[int, int]) -> None:
         """Set the new ends and wake whoever waits on one of these partitions."""
         with self._lock:

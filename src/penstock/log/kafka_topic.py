@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from typing import Any
 
+import msgspec
 from aiokafka import AIOKafkaClient
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -22,6 +24,8 @@ from penstock.log.kafka_settings import RECORD_BYTES_MAX, KafkaSettings
 POLL_MS = 50
 IDENTITY_SUFFIX = ".identity"
 OVERHEAD_BYTES = 64 * 1024  # of a batch around its one record
+LIMIT = "max.message.bytes"
+FENCE_BYTES = 128  # what a sealed topic takes: the seal and ticks, no chunk and no control record
 
 
 class TopicRefused(Refused):
@@ -33,14 +37,35 @@ async def open_topic(client: AIOKafkaClient, settings: KafkaSettings) -> Topic:
     config = {
         "message.timestamp.type": "LogAppendTime",
         "retention.ms": str(settings.retention_ms),
-        "max.message.bytes": str(RECORD_BYTES_MAX + OVERHEAD_BYTES),
+        LIMIT: str(RECORD_BYTES_MAX + OVERHEAD_BYTES),
         **_durable(settings),
     }
     topic = await _find_or_make(client, settings, settings.topic, settings.partitions, config)
-    reasons = list(flaws(topic, await _config_of(settings, settings.topic), settings))
+    _refuse_flaws(topic, await config_of(settings, settings.topic), settings)
+    return topic
+
+
+async def open_topic_to_seal(client: AIOKafkaClient, settings: KafkaSettings) -> Topic:
+    """The topic of these settings, however many partitions it has, sealed or not. Raise as `open_topic`."""
+    topic = await describe(client, settings.topic)
+    if topic is None:
+        raise TopicRefused(f"there is no topic {settings.topic}")
+    config = await config_of(settings, settings.topic)
+    if is_fenced(config):
+        config = {**config, LIMIT: str(RECORD_BYTES_MAX)}
+    _refuse_flaws(topic, config, msgspec.structs.replace(settings, partitions=topic.partitions))
+    return topic
+
+
+def _refuse_flaws(topic: Topic, config: Mapping[str, str], settings: KafkaSettings) -> None:
+    reasons = list(flaws(topic, config, settings))
     if reasons:
         raise TopicRefused(f"topic {settings.topic}: {'; '.join(reasons)}")
-    return topic
+
+
+def is_fenced(config: Mapping[str, str]) -> bool:
+    """Whether the topic of this configuration is sealed."""
+    return int(config[LIMIT]) == FENCE_BYTES
 
 
 async def open_identity_topic(client: AIOKafkaClient, settings: KafkaSettings) -> str:
@@ -98,7 +123,13 @@ async def _make(settings: KafkaSettings, topic: NewTopic) -> None:
             raise TopicRefused(f"topic {topic.name} cannot be made: {error.__name__} {' '.join(map(str, message))}")
 
 
-async def _config_of(settings: KafkaSettings, topic: str) -> dict[str, str]:
+async def config_of(settings: KafkaSettings, topic: str) -> dict[str, str]:
+    """Name and value of everything that is configured of the topic. Raise `KafkaError`."""
+    return {name: value for name, value, *_ in await entries_of(settings, topic)}
+
+
+async def entries_of(settings: KafkaSettings, topic: str) -> list[Any]:
+    """Name, value, whether it is read only, where it was set, and more. Raise `KafkaError`."""
     admin = AIOKafkaAdminClient(**settings.connection())
     try:
         await admin.start()
@@ -108,13 +139,16 @@ async def _config_of(settings: KafkaSettings, topic: str) -> dict[str, str]:
     [(code, message, _, _, entries, *_)] = answer.resources
     if code:
         raise for_code(code)(f"{topic}: {message}")
-    return {name: value for name, value, *_ in entries}
+    return list(entries)
 
 
 def flaws(topic: Topic, config: Mapping[str, str], settings: KafkaSettings) -> Iterator[str]:
     """Why this topic, so configured, is no log for these settings."""
     if topic.partitions != settings.partitions:
-        yield f"{topic.partitions} partitions, not {settings.partitions}: fixed for the life of a log"
+        yield (
+            f"{topic.partitions} partitions, not {settings.partitions}: fixed for the life of a log "
+            "(penstock repartition begins another log)"
+        )
     if topic.replication < settings.replication:
         yield f"{topic.replication} replicas, not {settings.replication}"
     if topic.replication >= 3 and int(config["min.insync.replicas"]) < 2:
@@ -125,5 +159,7 @@ def flaws(topic: Topic, config: Mapping[str, str], settings: KafkaSettings) -> I
         yield "unclean.leader.election.enable is on"
     if config["cleanup.policy"] != "delete":
         yield f"cleanup.policy is {config['cleanup.policy']}, not delete"
-    if int(config["max.message.bytes"]) < RECORD_BYTES_MAX:
-        yield f"max.message.bytes is {config['max.message.bytes']}, below {RECORD_BYTES_MAX}"
+    if is_fenced(config):
+        yield "it is sealed: finish with penstock repartition"
+    elif int(config[LIMIT]) < RECORD_BYTES_MAX:
+        yield f"{LIMIT} is {config[LIMIT]}, below {RECORD_BYTES_MAX}"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import secrets
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from penstock.kernel.identity import HASH_KEY_BYTES
 from penstock.kernel.ports.event_log import Appended, LogTrimmed
+from penstock.kernel.ports.succession import Seal, encode_seal
 from penstock.kernel.problems import LogUnavailable
 from penstock.kernel.record import Kind, LogIdentity, LogRecord
 from penstock.log.high_water import HighWater
+from penstock.log.sealed import following, refuse_if_sealed, sealed_otherwise
 
 
 def system_clock_us() -> int:
@@ -29,6 +31,7 @@ class MemoryLog:
         self._firsts = [0] * partitions
         self._appended_at_us = [0] * partitions
         self._high_water = HighWater([0] * partitions)
+        self._sealed_for: int | None = None
         self._closed = False
 
     @property
@@ -37,6 +40,8 @@ class MemoryLog:
 
     async def append(self, partition: int, kind: Kind, stamped_at_us: int, payload: bytes) -> Appended:
         self._refuse_if_closed()
+        refuse_if_sealed(self._sealed_for)
+        assert partition in self._identity.own, "a partition of this log"
         appended_at_us = max(self._clock_us(), self._appended_at_us[partition])
         offset = self._high_water.end(partition)
         self._records[partition].append(LogRecord(partition, offset, kind, stamped_at_us, appended_at_us, payload))
@@ -68,6 +73,28 @@ class MemoryLog:
         if before > self._firsts[partition]:
             del self._records[partition][: before - self._firsts[partition]]
             self._firsts[partition] = before
+
+    async def seal(self, now_us: int, partitions: int) -> None:
+        if self._sealed_for is None:
+            for partition in self._identity.own:
+                await self.append(partition, Kind.SEAL, now_us, encode_seal(Seal(partitions)))
+        elif self._sealed_for != partitions:
+            raise sealed_otherwise(self._sealed_for, partitions)
+        self._sealed_for = partitions
+
+    async def succeed(self, now_us: int, controls: Sequence[bytes]) -> None:
+        """This object is the new log from its return on."""
+        assert self._sealed_for is not None, "only a sealed log is followed by another"
+        self._identity = following(self._identity, str(uuid.uuid4()), self._sealed_for)
+        self._sealed_for = None
+        self._high_water.grow(self._identity.partitions)
+        for partition in self._identity.own:
+            self._records.append([])
+            self._firsts.append(0)
+            self._appended_at_us.append(0)
+            await self.append(partition, Kind.TICK, now_us, b"")
+            for control in controls:
+                await self.append(partition, Kind.CONTROL, now_us, control)
 
     async def close(self) -> None:
         self._closed = True

@@ -21,10 +21,12 @@ import msgspec
 
 from penstock.kernel.identity import HASH_KEY_BYTES
 from penstock.kernel.ports.event_log import LogDamaged, LogTrimmed
+from penstock.kernel.ports.succession import decode_seal
 from penstock.kernel.problems import LogFull, LogUnavailable, Refused
 from penstock.kernel.record import Kind, LogIdentity, LogRecord
 
 FORMAT = 1
+FOLLOWING_FORMAT = 2  # of a file whose log follows sealed ones: an earlier release would misread its partitions
 PAGE_BYTES = 16_384
 # A checkpoint copies the WAL into the file and syncs it; appends wait meanwhile, so it is kept short.
 WAL_BYTES = 16 * 1024 * 1024
@@ -42,6 +44,7 @@ CREATE TABLE IF NOT EXISTS record (
     partition INTEGER NOT NULL, offset INTEGER NOT NULL, kind INTEGER NOT NULL,
     stamped_at_us INTEGER NOT NULL, appended_at_us INTEGER NOT NULL,
     checksum BLOB NOT NULL, payload BLOB NOT NULL, PRIMARY KEY (partition, offset));
+CREATE TABLE IF NOT EXISTS sealed (place INTEGER PRIMARY KEY, log_id TEXT NOT NULL, partitions INTEGER NOT NULL);
 """
 _INSERT = "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?)"
 _SELECT = (
@@ -73,10 +76,11 @@ class LogFile:
         self._readers: list[sqlite3.Connection] = []
         self._wal_bytes = 0
         self._closed = False
+        self.sealed_for = self._announced()  # how many partitions the log has that will follow; None before the seal
 
     @classmethod
-    def open(cls, path: Path, partitions: int, bytes_max: int | None = None) -> LogFile:
-        """Open or create. `bytes_max` bounds the file's size. Raise `LogRefused`."""
+    def open(cls, path: Path, partitions: int | None, bytes_max: int | None = None) -> LogFile:
+        """Open or create; with None open, however many it has. `bytes_max` bounds its size. Raise `LogRefused`."""
         with contextlib.ExitStack() as undo:
             lock = undo.enter_context(_lock(path))
             writer = undo.enter_context(contextlib.closing(_connect(path)))
@@ -85,8 +89,11 @@ class LogFile:
                 identity = _identity(writer)
             except sqlite3.DatabaseError as exc:
                 raise LogRefused(f"{path} cannot be opened as an event log: {exc}") from exc
-            if identity.partitions != partitions:
-                raise LogRefused(f"{path} has {identity.partitions} partitions, not {partitions}: fixed for its life")
+            if partitions not in (None, identity.partitions):
+                raise LogRefused(
+                    f"{path} has {identity.partitions} partitions, not {partitions}: fixed for its life "
+                    "(penstock repartition begins another log)"
+                )
             _sync_folder(path.parent)
             undo.pop_all()
         return cls(lock, writer, path, identity)
@@ -134,6 +141,34 @@ class LogFile:
         finally:
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
+
+    def follow(self, identity: LogIdentity, records: Sequence[LogRecord]) -> None:
+        """Make this the file of the log that follows, and begin it with `records`: all or none, durable on return.
+
+        Raise `LogUnavailable`.
+        """
+        ends = {record.partition: (record.offset + 1, record.appended_at_us) for record in records}
+        try:
+            with self._transaction():
+                old = self.identity
+                self._writer.execute(
+                    "INSERT INTO sealed VALUES (?, ?, ?)", (len(old.sealed), old.log_id, old.partitions)
+                )
+                row = FOLLOWING_FORMAT, identity.log_id, identity.partitions
+                self._writer.execute("UPDATE meta SET format = ?, log_id = ?, partitions = ?", row)
+                self._writer.executemany("INSERT INTO bounds VALUES (?, 0, ?, ?)", [(p, *e) for p, e in ends.items()])
+                self._writer.executemany(_INSERT, map(_row, records))
+        except sqlite3.Error as exc:
+            raise LogUnavailable(f"the log cannot be written: {exc}") from exc
+
+    def _announced(self) -> int | None:
+        """By the seal at the end of the log, which was written to every partition at once."""
+        bounds = self.bounds[self.identity.first]
+        last: list[LogRecord] = []
+        if bounds.first < bounds.end:
+            with contextlib.suppress(LogDamaged):  # whoever reads it is told
+                last = self.read(self.identity.first, bounds.end - 1, 1)
+        return decode_seal(last[-1].payload).partitions if last and last[-1].kind is Kind.SEAL else None
 
     def tidy(self, trimmed: bool) -> None:
         """What may follow a commit that is acknowledged: checkpoint a long WAL, give back some of many free pages.
@@ -207,7 +242,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
 
 
-def _prepare(writer: sqlite3.Connection, partitions: int, bytes_max: int | None) -> None:
+def _prepare(writer: sqlite3.Connection, partitions: int | None, bytes_max: int | None) -> None:
     for pragma in (
         f"page_size = {PAGE_BYTES}",
         "auto_vacuum = INCREMENTAL",
@@ -221,6 +256,8 @@ def _prepare(writer: sqlite3.Connection, partitions: int, bytes_max: int | None)
     writer.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT")
     if writer.execute("SELECT count(*) FROM meta").fetchone()[0]:
         return
+    if partitions is None:
+        raise LogRefused("there is no log here")
     writer.execute("BEGIN IMMEDIATE")
     row = (FORMAT, str(uuid.uuid4()), partitions, secrets.token_bytes(HASH_KEY_BYTES))
     writer.execute("INSERT INTO meta VALUES (?, ?, ?, ?)", row)
@@ -230,9 +267,10 @@ def _prepare(writer: sqlite3.Connection, partitions: int, bytes_max: int | None)
 
 def _identity(writer: sqlite3.Connection) -> LogIdentity:
     version, log_id, partitions, hash_key = writer.execute("SELECT * FROM meta").fetchone()
-    if version != FORMAT:
-        raise LogRefused(f"the log is of format {version}, this program reads {FORMAT}")
-    return LogIdentity(log_id, partitions, hash_key)
+    if version not in (FORMAT, FOLLOWING_FORMAT):
+        raise LogRefused(f"the log is of format {version}, this program reads {FORMAT} and {FOLLOWING_FORMAT}")
+    sealed = writer.execute("SELECT partitions FROM sealed ORDER BY place").fetchall()
+    return LogIdentity(log_id, partitions, hash_key, tuple(count for (count,) in sealed))
 
 
 def _sync_folder(folder: Path) -> None:

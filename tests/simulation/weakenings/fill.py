@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from penstock.aggregator import consume
-from penstock.aggregator.consume import Applied, Owner
+from penstock.aggregator.applied import Applied
+from penstock.aggregator.consume import Owner
 from penstock.aggregator.fold import Fold
 from penstock.aggregator.poison import Poison
 from penstock.kernel.cell import Cell, CellKey, merge

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 
 import pytest
+from aiokafka.structs import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.aggregator.faust_assign import deal
+from penstock.aggregator.faust_group import Group, GroupSettings
 
 names = st.sets(st.text("abcdef0123456789-", min_size=1, max_size=8), min_size=1, max_size=9)
 counts = st.integers(0, 40)
@@ -43,3 +46,12 @@ def test_a_member_that_leaves_moves_little_more_than_what_it_had(members: int, p
 
     share = partitions / members
     assert moved / 100 < 1.7 * share
+
+
+def test_partitions_of_a_topic_that_follows_another_have_numbers_that_go_on() -> None:
+    told: list[frozenset[int]] = []
+    group = Group(GroupSettings(bootstrap_servers="nowhere:9", topic="events.2", first=2), told.append)
+
+    asyncio.run(group._assigned(None, {TopicPartition("events.2", 0), TopicPartition("other", 1)}))
+
+    assert told == [frozenset({2})]

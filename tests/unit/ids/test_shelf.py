@@ -38,7 +38,7 @@ class Owner:
         self.ids = self.restored()
 
     def restored(self) -> IdSet:
-        return self.shelf.restore(self.world.marker(self.offset), self.world)  # type: ignore[arg-type]
+        return self.shelf.restore(self.world.marker(self.offset), self.world)
 
     def fold(self, records: int, gap: int = 1) -> None:
         for _ in range(records):
@@ -87,7 +87,7 @@ def test_a_set_from_files_is_a_set_from_the_store(world: World) -> None:
     Owner(world).fold(50)
     files = Owner(world, 49)
     memory = Owner(world, 49)
-    memory.ids = MemoryShelf(0).restore(world.marker(49), world)  # type: ignore[arg-type]
+    memory.ids = MemoryShelf(0).restore(world.marker(49), world)
 
     assert files.known() == memory.known() == list(range(13 * IDS_PER_DAY, 50 * IDS_PER_DAY))
     assert len(files.ids) == len(memory.ids) == GENERATIONS_KEPT * IDS_PER_DAY
@@ -181,7 +181,7 @@ def test_a_crash_between_a_merge_and_its_being_taken_in_leaves_no_id_twice(
 @pytest.mark.parametrize(("log_id", "partition"), [("log-2", 0), (LOG_ID, 1)])
 def test_a_file_of_another_log_or_partition_is_put_away(world: World, log_id: str, partition: int) -> None:
     Owner(world).fold(6)
-    world.shelf(log_id=log_id, partition=partition).restore(world.marker(5), world)  # type: ignore[arg-type]
+    world.shelf(log_id=log_id, partition=partition).restore(world.marker(5), world)
 
     segments = [RunFile(path).segment for path in world.folder.glob("*.ids")]
     assert {(segment.log_id, segment.partition) for segment in segments} == {(log_id, partition)}
@@ -283,7 +283,7 @@ def test_a_fold_that_was_given_up_cannot_touch_the_shelf(world: World) -> None:
 
 def test_a_write_that_is_given_up_leaves_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     shelf = Shelf(world.folder, 0, LOG_ID, memory_ids_max=4)
-    ids = shelf.restore(None, world)  # type: ignore[arg-type]
+    ids = shelf.restore(None, world)
     merged = writing._merged
 
     def slowly(*given: object) -> object:

@@ -50,7 +50,7 @@ class AgainstADict(RuleBasedStateMachine):
 
     def restore(self) -> None:
         self.thread.finish()  # a real thread would be asked to stop, and waited for
-        self.ids = self.shelf.restore(self.world.marker(self.flushed), self.world)  # type: ignore[arg-type]
+        self.ids = self.shelf.restore(self.world.marker(self.flushed), self.world)
         self.folded = self.flushed
 
     def teardown(self) -> None:

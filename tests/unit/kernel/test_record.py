@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from penstock.kernel.record import Kind, LogRecord, Marker, Vector, covers
+from penstock.kernel.record import Kind, LogIdentity, LogRecord, Marker, Vector, covers
 from penstock.kernel.window import to_us
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -69,3 +69,11 @@ def test_a_marker_knows_the_day_of_its_clock_and_says_where_it_is() -> None:
 )
 def test_a_vector_covers_another_if_no_partition_is_behind(newer: Vector, older: Vector, expected: bool) -> None:
     assert covers(newer, older) is expected
+
+
+def test_the_numbers_of_partitions_go_on_from_log_to_log() -> None:
+    log = LogIdentity("third", 1, b"", sealed=(2, 3))
+
+    assert (log.first, log.own, log.end) == (5, range(5, 6), 6)
+    assert log.logs == (range(2), range(2, 5), range(5, 6))
+    assert LogIdentity("first", 2, b"").logs == (range(2),)

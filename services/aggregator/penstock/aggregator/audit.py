@@ -15,14 +15,12 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 import numpy as np
 
-from penstock.aggregator.consume import Applied
-from penstock.aggregator.layers import apply_layer
+from penstock.aggregator.applied import Applied
 from penstock.aggregator.poison import chunk_of
 from penstock.kernel.cell import CONSERVATION, Cell, CellKey
 from penstock.kernel.chunk import Chunk
 from penstock.kernel.control import MetricArchived, MetricDefined, decode_control
 from penstock.kernel.event import Outcome
-from penstock.kernel.layer import LayerLife
 from penstock.kernel.meter import Metric
 from penstock.kernel.record import LogRecord, Marker
 
@@ -58,17 +56,6 @@ def lives(controls: Iterable[tuple[int, bytes]]) -> dict[str, Life]:
             found[control.metric.id] = Life(control.metric, offset)
         elif isinstance(control, MetricArchived) and control.metric_id in found:
             found[control.metric_id] = msgspec.structs.replace(found[control.metric_id], until=offset)
-    return found
-
-
-def layer_lives(controls: Iterable[tuple[int, bytes]]) -> dict[str, LayerLife]:
-    """Every layer that a partition's control records, in log order, open; by scope."""
-    found: dict[str, LayerLife] = {}
-    applied = Applied(set(), {})
-    for offset, payload in controls:
-        control = decode_control(payload)
-        if applied.is_news(control):
-            apply_layer(found, control, offset)
     return found
 
 

@@ -89,7 +89,7 @@ class AuditChore:
         return found
 
     def _follow_log(self) -> None:
-        for partition in range(self._auditor.partitions):
+        for partition in range(self._auditor.sealed, self._auditor.partitions):
             if not self._stopping:
                 self._follow(partition)
 
@@ -135,8 +135,8 @@ class AuditChore:
 
     def _places(self) -> Iterator[Place]:
         """Some closed windows of the next customers, as the budget allows; and one by chance, with cells or without."""
-        markers = self._store.markers()
-        metrics = [life.metric for life in self._auditor.lives()[0].values()]
+        markers = {p: m for p, m in self._store.markers().items() if p >= self._auditor.sealed}
+        metrics = [life.metric for life in self._auditor.lives()[-1].values()]
         if not markers or not metrics or self._stopping:
             return
         metric = self._chance.choice(metrics)

@@ -19,14 +19,13 @@ from penstock.aggregator.audit import (
     ahead_of,
     compare,
     conservation_differences,
-    layer_lives,
     lives,
     outcome_key,
 )
 from penstock.aggregator.combinations import day_of, member_of, stored_members
 from penstock.aggregator.cut import read_as_one_cut
 from penstock.aggregator.fill import cells_of
-from penstock.aggregator.layers import events_of, follow
+from penstock.aggregator.layers import events_of, follow, layer_lives
 from penstock.kernel.cell import CONSERVATION, FILLED_US, Cell, CellKey
 from penstock.kernel.layer import FollowedLayer, tenant_of
 from penstock.kernel.ports.usage_store import UsageStore
@@ -54,15 +53,24 @@ class Findings(msgspec.Struct):
 
 
 class Auditor:
-    """Safe for threads: it keeps nothing. `partitions` is the log's."""
+    """Safe for threads: it keeps nothing. `partitions` are all there are; the first `sealed` are of sealed logs."""
 
-    def __init__(self, store: UsageStore, partitions: int) -> None:
+    def __init__(self, store: UsageStore, partitions: int, sealed: int = 0) -> None:
         self._store = store
-        self.partitions = partitions
+        self.partitions, self.sealed = partitions, sealed
 
     def lives(self) -> list[dict[str, Life]]:
         """The metrics of every partition, by id."""
-        return [lives(self._store.control_records(p)) for p in range(self.partitions)]
+        return [self._lives(p) for p in range(self.partitions)]
+
+    def _lives(self, partition: int) -> dict[str, Life]:
+        """To a sealed partition a metric that came later is defined at its end."""
+        known = lives(self._store.control_records(partition))
+        end = self._store.marker(partition) if partition < self.sealed else None
+        if end is None:
+            return known
+        later = lives(self._store.control_records(self.partitions - 1))
+        return {metric_id: Life(life.metric, end.offset) for metric_id, life in later.items()} | known
 
     def layers(self) -> dict[str, FollowedLayer]:
         """The layers of backfills, by scope."""
@@ -92,7 +100,7 @@ class Auditor:
         named = range(self.partitions) if partition is None else (partition,)
         wanted = [p for p in named if fills.get((p, metric_id)) == FILLED_US]
         stored = {key: cell for key, cell in stored.items() if key.partition in wanted}
-        known = {p: held[metric_id] for p in wanted if metric_id in (held := lives(self._store.control_records(p)))}
+        known = {p: held[metric_id] for p in wanted if metric_id in (held := self._lives(p))}
         ahead = ahead_of(stored, markers)
         settled = {key: cell for key, cell in stored.items() if key not in ahead}
         offsets = {p: markers[p].offset for p in markers}

@@ -169,7 +169,8 @@ class Backfills:
         for item in self._catalog.list(None, BACKFILL, parent=COMMITTING):
             control_id = _of(item).commit_control_id
             offsets = None if control_id is None else self._outbox.offsets(item.tenant, control_id)
-            if offsets is not None and covers(self._vector(), offsets):
+            # The partitions of a log that came after it begin with it, before any event.
+            if offsets is not None and covers(self._vector()[: len(offsets)], offsets):
                 self._changed(item.tenant, item.id, _switched)
 
     def in_force(self, tenant: str) -> tuple[LayerInForce, ...]:

@@ -15,16 +15,18 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from penstock.aggregator.applied import Applied, apply_definition
 from penstock.aggregator.combinations import MetricDay, stored_members
 from penstock.aggregator.fill import Filling, bases
 from penstock.aggregator.fill_job import FillJob
 from penstock.aggregator.fold import Fold
-from penstock.aggregator.layers import apply_layer
+from penstock.aggregator.heritage import Heritage, SealReached
+from penstock.aggregator.layers import apply_layer, of_tenant
 from penstock.aggregator.poison import Poison
 from penstock.aggregator.quarantine import Quarantine
 from penstock.ids.memory import MemoryShelf
 from penstock.kernel.cell import FILLED_US, Cell, CellKey
-from penstock.kernel.control import Control, MetricArchived, MetricDefined, decode_control
+from penstock.kernel.control import MetricDefined, decode_control
 from penstock.kernel.layer import LayerLife
 from penstock.kernel.meter import Metric
 from penstock.kernel.ports.event_log import EventLog, LogDamaged, LogTrimmed
@@ -48,21 +50,6 @@ logger = logging.getLogger(__name__)
 
 class WrongLog(Refused):
     """The usage store was folded from another log than this one. Refused: its offsets would lie."""
-
-
-class Applied(msgspec.Struct):
-    """Which control records a partition has seen: ids, and the highest sequence per subject."""
-
-    ids: set[str]
-    sequences: dict[str, int]
-
-    def is_news(self, control: Control) -> bool:
-        """Whether to apply it: a repeat or an overtaken one changes nothing. Remembers it."""
-        if control.id in self.ids or control.sequence <= self.sequences.get(control.subject, -1):
-            return False
-        self.ids.add(control.id)
-        self.sequences[control.subject] = control.sequence
-        return True
 
 
 class _Folded(msgspec.Struct):
@@ -93,7 +80,8 @@ class Owner:
         self._quarantine = quarantine
         self._retention_us = retention_us
         self._fold = Fold(partition)
-        self._filler = FillJob(store, partition)
+        self._filler = FillJob(store)
+        self._heritage = Heritage(store, log.identity, partition)
         self._applied = Applied(set(), {})
         self._marker: Marker | None = None
         self._trimmed_at_us = 0
@@ -102,6 +90,7 @@ class Owner:
         self.restores = 0
         self.quarantined = 0
         self._stopping = self._released = False
+        self.is_sealed = False  # whether the log's last record is folded
         self._writing: asyncio.Task[None] | None = None
         self._folding_since_us = 0
         self._writing_since_us = 0
@@ -149,6 +138,9 @@ class Owner:
                 await self.restore()
                 while not self._released and (await self.step_ahead(READ_WAIT_MS) or not self._stopping):
                     await self._gather()
+                    if self.is_sealed:
+                        await self._written()
+                        raise SealReached(self.partition)
                 await self._written()
                 return
             except (Problem, OSError, MemoryError) as exc:
@@ -177,6 +169,7 @@ class Owner:
             await self._written()
         self._folding_since_us = self._writing_since_us = 0
         marker = await asyncio.to_thread(self._store.marker, self.partition)
+        self.is_sealed = False
         if marker is not None:
             await self._check(marker)
         self._fold, self._applied = await asyncio.to_thread(self._restored, marker)
@@ -197,14 +190,17 @@ class Owner:
                 raise LogUnavailable(f"the log did not give the record at the marker of partition {self.partition}")
             if records[0].digest() != marker.digest:
                 raise WrongLog(f"{marker}, but the log's record there is another one")
+            self.is_sealed = records[0].kind is Kind.SEAL
 
     def _restored(self, marker: Marker | None) -> tuple[Fold, Applied]:
         fills = self._store.fills(self.partition)  # first: whatever is filled by now has all of its windows
         windows = self._store.windows(self.partition)
         applied = Applied(set(), {})
-        ids = self._shelf.restore(marker, self._store)
+        heritage = self._heritage
+        heritage.read()
+        ids = self._shelf.restore(marker or heritage.begin(), heritage)
         if marker is None:
-            return Fold(self.partition, ids=ids, partial=windows), applied
+            return Fold(self.partition, clock_us=heritage.clock_us, ids=ids, partial=windows), applied
         metrics: dict[str, Metric] = {}
         filling: dict[str, Filling] = {}
         layers: dict[str, LayerLife] = {}
@@ -215,6 +211,7 @@ class Owner:
                 apply_layer(layers, control, offset)
                 if isinstance(control, MetricDefined):
                     filling[control.metric.id] = self._filling(control.metric, offset, layers)
+                    heritage.define(control.metric)
         fold = Fold(
             self.partition,
             offset=marker.offset,
@@ -228,8 +225,7 @@ class Owner:
         return fold, applied
 
     def _filling(self, metric: Metric, offset: int, layers: Mapping[str, LayerLife]) -> Filling:
-        of_tenant = tuple(life for life in layers.values() if life.layer.tenant == metric.tenant)
-        return Filling(metric, offset, self.partition, self._log.identity.partitions, of_tenant)
+        return Filling(metric, offset, self.partition, self._log.identity.end, of_tenant(layers, metric.tenant))
 
     async def fill(self) -> bool:
         """Write the next batch of cells of a metric that came after its events; return whether there was one."""
@@ -239,7 +235,9 @@ class Owner:
         return due is not None
 
     def _next_fill(self) -> Filling | None:
-        return next((f for f in list(self._fold.filling.values()) if self._filler.is_due(f, self.offset)), None)
+        due = next((f for f in list(self._fold.filling.values()) if self._filler.is_due(f, self.offset)), None)
+        # A sealed partition is folded to its end: nothing need be waited for.
+        return due or next((f for f in self._heritage.unfilled if self._filler.is_due(f, f.offset)), None)
 
     async def step(self, wait_ms: int) -> int:
         """Fold and flush what the log has, up to the next control record; return how many records that were."""
@@ -265,6 +263,8 @@ class Owner:
             await writing
 
     async def _fold_next(self, wait_ms: int) -> _Folded | None:
+        if self.is_sealed:
+            return None
         records = await self._log.read(self.partition, self._fold.offset + 1, READ_BYTES_MAX, wait_ms)
         if not records:
             return None
@@ -272,9 +272,13 @@ class Owner:
         read_bytes = sum(len(record.payload) for record in records)
         self._is_behind = len(records) > RECORDS_PER_STEP_MAX or read_bytes > READ_BYTES_MAX // 2
         records = records[:RECORDS_PER_STEP_MAX]
+        seal = next((at for at, record in enumerate(records) if record.kind is Kind.SEAL), None)
+        if seal is not None:
+            records = records[: seal + 1]  # ticks may come behind it
         self._folding_since_us = records[0].appended_at_us
         plain = next((i for i, r in enumerate(records) if r.kind is Kind.CONTROL), len(records))
         if plain:
+            self.is_sealed = records[plain - 1].kind is Kind.SEAL
             poison: list[Poison] = []
             flush = await asyncio.to_thread(self._fold_records, records[:plain], poison)
             return _Folded(plain, records[plain - 1], flush, poison)
@@ -358,6 +362,7 @@ class Owner:
             apply_layer(fold.layers, control, record.offset)
             if isinstance(control, MetricDefined):
                 fold.filling[control.metric.id] = self._filling(control.metric, record.offset, fold.layers)
+                self._heritage.define(control.metric)
         fold.offset = record.offset
         fold.move_clock(record.clock_us)
         marker = marker_at(record, self._log.identity, fold.clock_us)
@@ -383,13 +388,6 @@ class Owner:
             else:
                 end = middle
         await self._log.trim(self.partition, kept_from)
-
-
-def apply_definition(metrics: dict[str, Metric], control: Control) -> None:
-    if isinstance(control, MetricDefined):
-        metrics[control.metric.id] = control.metric
-    elif isinstance(control, MetricArchived):
-        metrics.pop(control.metric_id, None)
 
 
 def marker_at(record: LogRecord, identity: LogIdentity, clock_us: int) -> Marker:

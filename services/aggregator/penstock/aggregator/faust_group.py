@@ -39,6 +39,7 @@ class GroupSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     bootstrap_servers: str
     topic: str
+    first: int = 0  # the number of the topic's partition 0 in the usage store
     group: str = "penstock.aggregator"
     instance: str | None = None
     session_timeout_ms: int = 10_000
@@ -85,12 +86,13 @@ class Group:
 
     async def _assigned(self, _app: object, assigned: set[Any], **_others: object) -> None:
         self.rebalances += 1
-        self._tell(frozenset(each.partition for each in assigned if each.topic == self._settings.topic))
+        mine, topic = self._settings.first, self._settings.topic
+        self._tell(frozenset(mine + each.partition for each in assigned if each.topic == topic))
 
     async def acknowledge(self, next_offsets: Mapping[int, int]) -> None:
         """Commit how far partitions are folded and flushed. Best effort: nothing is ever read from there."""
         offsets = {
-            TopicPartition(self._settings.topic, partition): OffsetAndMetadata(offset, "")
+            TopicPartition(self._settings.topic, partition - self._settings.first): OffsetAndMetadata(offset, "")
             for partition, offset in next_offsets.items()
         }
         thread = self._app.consumer._thread

@@ -36,6 +36,10 @@ class Filling(msgspec.Struct, frozen=True):
     layers: tuple[LayerLife, ...] = ()
 
     @property
+    def key(self) -> tuple[int, str]:
+        return self.partition, self.metric.id
+
+    @property
     def scopes(self) -> tuple[str, ...]:
         """Where the metric has cells as of the record: the tenant's own scope and those of its layers."""
         return (self.metric.tenant, *(life.layer.scope for life in self.layers))

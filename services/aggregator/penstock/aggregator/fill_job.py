@@ -47,27 +47,26 @@ def stretches(hours: Sequence[tuple[int, int]], begun_us: int) -> list[tuple[int
 
 
 class FillJob:
-    """The fills of one partition, one batch at a time. What it remembers only spares work: the store has the truth."""
+    """The fills of one owner, one batch at a time. What it remembers only spares work: the store has the truth."""
 
-    def __init__(self, store: UsageStore, partition: int) -> None:
+    def __init__(self, store: UsageStore) -> None:
         self._store = store
-        self._partition = partition
-        self._left: dict[str, list[tuple[int, int]]] = {}
-        self._filled: set[str] = set()
+        self._left: dict[tuple[int, str], list[tuple[int, int]]] = {}
+        self._filled: set[tuple[int, str]] = set()
         self._looking: asyncio.Event | None = None
         self._is_running = False
 
     def is_due(self, filling: Filling, marker_offset: int) -> bool:
         """Whether every event before the record is stored, and this job has not seen the end of the fill."""
-        return filling.offset <= marker_offset and filling.metric.id not in self._filled
+        return filling.offset <= marker_offset and filling.key not in self._filled
 
     def step(self, filling: Filling) -> None:
         """Write one batch; with the last one say that the metric is filled. Raise `StoreUnavailable`: do it again."""
-        metric_id, partition = filling.metric.id, self._partition
-        if metric_id not in self._left:
-            self._left[metric_id] = self._planned(filling)
-        left = self._left[metric_id]
+        if filling.key not in self._left:
+            self._left[filling.key] = self._planned(filling)
+        left = self._left[filling.key]
         cells: dict[CellKey, Cell] = {}
+        partition = filling.partition
         if left:
             span = Span(*map(from_us, left[0]))
             for scope in filling.scopes:
@@ -76,20 +75,20 @@ class FillJob:
                     made |= filled_combinations(self._store, filling.metric, partition, filling.offset, made)
                 cells |= made
         through_us = left[0][1] if len(left) > 1 else FILLED_US
-        self._store.write_fill(partition, metric_id, cells, through_us)
+        self._store.write_fill(*filling.key, cells, through_us)
         del left[:1]
         if through_us == FILLED_US:
-            del self._left[metric_id]
-            self._filled.add(metric_id)
+            del self._left[filling.key]
+            self._filled.add(filling.key)
 
     def _planned(self, filling: Filling) -> list[tuple[int, int]]:
         """What is left to do, whoever began it."""
-        begun_us = self._store.fills(self._partition).get((self._partition, filling.metric.id), 0)
+        begun_us = self._store.fills(filling.partition).get(filling.key, 0)
         if begun_us == FILLED_US:
             return []
         hours: Counter[int] = Counter()
         for scope in filling.scopes:
-            hours.update(dict(self._store.event_hours(scope, self._partition, filling.offset)))
+            hours.update(dict(self._store.event_hours(scope, filling.partition, filling.offset)))
         return stretches(sorted(hours.items()), begun_us)
 
     async def run(self, next_due: Callable[[], Filling | None]) -> None:
@@ -103,7 +102,7 @@ class FillJob:
                     await asyncio.to_thread(self.step, due)
                     rest_s = max(REST_MS_MIN / 1000, time.monotonic() - began_s)
                 except Problem as exc:
-                    logger.warning("the fill of %s in partition %d waits: %s", due.metric.id, self._partition, exc)
+                    logger.warning("the fill of %s in partition %d waits: %s", due.metric.id, due.partition, exc)
                     rest_s = RETRY_DELAY_MS / 1000
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._looking.wait(), rest_s)

@@ -12,6 +12,8 @@ from penstock.kernel.control import decode_control
 from penstock.kernel.ports.usage_store import AuditStore
 from penstock.kernel.record import Vector
 
+BEYOND = 2**62  # every offset
+
 
 class Lifetime(msgspec.Struct, frozen=True):
     """A metric, or an older revision of one, with the offsets behind which the fold takes events into it, and no more.
@@ -33,10 +35,13 @@ class Lifetime(msgspec.Struct, frozen=True):
 
 
 class FirstCopies:
-    """Reads stored control records; what every partition has once, it has for ever."""
+    """Reads stored control records; what every partition has once, it has for ever.
 
-    def __init__(self, store: AuditStore, partitions: int) -> None:
-        self._store, self._partitions = store, partitions
+    The first `sealed` partitions take no more records: a control that came later takes effect at their end.
+    """
+
+    def __init__(self, store: AuditStore, partitions: int, sealed: int = 0) -> None:
+        self._store, self._partitions, self._sealed = store, partitions, sealed
         self._known: dict[str, Vector] = {}
 
     def lifetimes(self, definition: Definition, as_of: Vector) -> list[Lifetime]:
@@ -68,4 +73,5 @@ class FirstCopies:
 
     def _first(self, control_id: str, partition: int) -> int | None:
         records = self._store.control_records(partition)
-        return next((offset for offset, payload in records if decode_control(payload).id == control_id), None)
+        at_the_end = BEYOND if partition < self._sealed else None
+        return next((offset for offset, payload in records if decode_control(payload).id == control_id), at_the_end)

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from penstock.aggregator.applied import Applied
 from penstock.kernel.chunk import Chunk
-from penstock.kernel.control import Control, LayerCommitted, LayerOpened
+from penstock.kernel.control import Control, LayerCommitted, LayerOpened, decode_control
 from penstock.kernel.layer import NEVER, FollowedLayer, Layer, LayerLife
 from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.record import Vector
@@ -29,6 +30,21 @@ def apply_layer(layers: dict[str, LayerLife], control: Control, offset: int) -> 
         layers[control.layer.scope] = LayerLife(control.layer)
     elif isinstance(control, LayerCommitted):
         layers[control.layer.scope] = LayerLife(control.layer, offset)
+
+
+def layer_lives(controls: Iterable[tuple[int, bytes]]) -> dict[str, LayerLife]:
+    """Every layer that a partition's control records, in log order, open; by scope."""
+    found: dict[str, LayerLife] = {}
+    applied = Applied(set(), {})
+    for offset, payload in controls:
+        control = decode_control(payload)
+        if applied.is_news(control):
+            apply_layer(found, control, offset)
+    return found
+
+
+def of_tenant(layers: Mapping[str, LayerLife], tenant: str) -> tuple[LayerLife, ...]:
+    return tuple(life for life in layers.values() if life.layer.tenant == tenant)
 
 
 def follow(layers: Sequence[Mapping[str, LayerLife]]) -> dict[str, FollowedLayer]:

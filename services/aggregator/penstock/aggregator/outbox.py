@@ -18,7 +18,7 @@ from penstock.kernel.record import Vector
 CONTROL = "control"
 PENDING, SENT = "pending", "sent"
 
-# Appends a control to every partition and returns its offsets, in partition order. Raises `LogUnavailable`.
+# Appends a control to every partition of the log and returns its offsets, -1 for sealed logs'. Raises `LogUnavailable`.
 Send = Callable[[Control], Vector]
 
 

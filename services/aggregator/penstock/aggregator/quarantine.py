@@ -40,7 +40,7 @@ class Kept(msgspec.Struct, frozen=True, tag="kept"):
 
 
 class Replayed(msgspec.Struct, frozen=True, tag="replayed"):
-    """What was kept of one place went into the log again, there, mended or as it was."""
+    """What was kept of one place went into the log again, mended or as it was: there, where that is not sealed."""
 
     partition: int
     offset: int
@@ -48,7 +48,7 @@ class Replayed(msgspec.Struct, frozen=True, tag="replayed"):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One kept record, and the offset of its replay in the same partition, or None."""
+    """One kept record, and the offset of its replay in the partition that took it, or None."""
 
     kept: Kept
     replayed_at: int | None
@@ -104,13 +104,14 @@ class Quarantine:
         raise NotFound(f"nothing in quarantine from partition {partition}, offset {offset}")
 
     async def replay(self, entry: Entry, payload: bytes, log: EventLog, now_us: int) -> Appended:
-        """Append `payload`, mended or as it was, to the partition that it came from.
+        """Append `payload`, mended or as it was, to the partition that it came from; return the last receipt.
 
-        Safe to repeat: events that are counted already are duplicates. Their age is judged anew. Raise `BadRequest` for
-        what is no chunk of that partition, or not as a gateway would have made it.
+        Where that one is sealed, its events go to those of the newest log. Safe to repeat: events that are counted
+        already are duplicates. Their age is judged anew. Raise `BadRequest` for what is no chunk of that partition, or
+        not as a gateway would have made it.
         """
-        demand_chunk(payload, entry.kept.partition, log.identity)
-        receipt = await log.append(entry.kept.partition, Kind.CHUNK, now_us, payload)
+        for partition, piece in pieces_of(payload, entry.kept.partition, log.identity):
+            receipt = await log.append(partition, Kind.CHUNK, now_us, piece)
         await self._append(Replayed(entry.kept.partition, entry.kept.offset, receipt.offset), now_us)
         return receipt
 
@@ -133,19 +134,26 @@ def _joined(parts: dict[int, Kept]) -> Kept | None:
     return msgspec.structs.replace(first, payload=payload, parts=1)
 
 
-def demand_chunk(payload: bytes, partition: int, log: LogIdentity) -> None:
-    """Raise `BadRequest` unless it is a chunk whose events are of the partition and have the identities of their ids.
+def pieces_of(payload: bytes, partition: int, log: LogIdentity) -> list[tuple[int, bytes]]:
+    """At least one piece, each with its partition of the newest log: the payload itself where it came from there.
 
-    With another's identity an event would be dropped as that one's copy, or count beside a copy of its own.
+    Raise `BadRequest` unless it is a chunk whose events are of the partition, which may be sealed, and have the
+    identities of their ids. With another's identity an event would be dropped as that one's copy, or count beside a
+    copy of its own.
     """
     try:
         chunk = Chunk.decode(payload)
     except ValueError as exc:
         raise BadRequest(f"it cannot be replayed: {exc}") from exc
-    if len(chunk) == 0 or (partition_of(chunk.identities, log.partitions) != partition).any():
+    [came_from] = [each for each in log.logs if partition in each]
+    if len(chunk) == 0 or (partition_of(chunk.identities, len(came_from)) != came_from.index(partition)).any():
         raise BadRequest(f"it cannot be replayed: its events are not all of partition {partition}")
     if not np.array_equal(chunk.identities, _identities(chunk, log.hash_key)):
         raise BadRequest("it cannot be replayed: an identity is not that of its tenant and transaction_id")
+    if came_from == log.own:
+        return [(partition, payload)]
+    owners = partition_of(chunk.identities, log.partitions)
+    return [(log.own[at], chunk.take(np.flatnonzero(owners == at)).encode()) for at in np.unique(owners).tolist()]
 
 
 def _identities(chunk: Chunk, hash_key: bytes) -> Identities:

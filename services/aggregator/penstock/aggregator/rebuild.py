@@ -7,7 +7,7 @@ identity, at a version that wins.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -18,6 +18,7 @@ from penstock.aggregator.quarantine import Quarantine
 from penstock.aggregator.store.memory import MemoryUsageStore
 from penstock.kernel.cell import CONSERVATION, FILLED_US, Cell, CellKey
 from penstock.kernel.event import BACKDATE_DAYS_MAX
+from penstock.kernel.identity import BodyHashes, Identities
 from penstock.kernel.layer import Layer
 from penstock.kernel.ports.event_log import Appended, EventLog
 from penstock.kernel.ports.fold_store import Flush
@@ -73,6 +74,28 @@ class _KeptAlready(Quarantine):
         """Nothing to do."""
 
 
+class _Beside(MemoryUsageStore):
+    """The store that is folded into. What is of sealed logs is not folded again, and is read where it is."""
+
+    def __init__(self, live: UsageStore, sealed: int) -> None:
+        super().__init__()
+        self._live, self._sealed = live, sealed
+
+    def markers(self) -> dict[int, Marker]:
+        return {p: marker for p, marker in self._live.markers().items() if p < self._sealed} | super().markers()
+
+    def fills(self, partition: int | None) -> dict[tuple[int, str], int]:
+        live = {at: through for at, through in self._live.fills(partition).items() if at[0] < self._sealed}
+        return live | super().fills(partition)
+
+    def ids(
+        self, partition: int, through: int, since_day: int, above: int = -1
+    ) -> Iterator[tuple[int, Identities, BodyHashes]]:
+        if partition < self._sealed:
+            return self._live.ids(partition, through, since_day, above)
+        return super().ids(partition, through, since_day, above)
+
+
 def settled_marker(store: UsageStore, partition: int) -> Marker:
     """The partition's marker. Raise `NotRebuilt` where it has none, or where a flush was cut short."""
     marker = store.marker(partition)
@@ -90,13 +113,15 @@ def settled_marker(store: UsageStore, partition: int) -> Marker:
 async def from_log(store: UsageStore, log: EventLog, partition: int) -> Findings:
     """Fold the log again up to the marker, and compare every cell. Raise `NotRebuilt` where the log was trimmed."""
     marker = settled_marker(store, partition)
+    if partition not in log.identity.own:
+        raise NotRebuilt(f"partition {partition} is of a log that is sealed: use --from-events")
     first, _ = await log.bounds(partition)
     if first > 0:
         raise NotRebuilt(
             f"the log of partition {partition} begins at offset {first}, not at 0: its older records are trimmed. "
             "Use --from-events"
         )
-    beside = MemoryUsageStore()
+    beside = _Beside(store, log.identity.first)
     owner = Owner(partition, Prefix(log, marker.offset), beside, KEEP_ALL_US, quarantine=_KeptAlready())
     await owner.restore()
     while owner.offset < marker.offset and await owner.step(0):
@@ -119,10 +144,10 @@ def _without(metrics: set[str], cells: Mapping[CellKey, Cell]) -> dict[CellKey, 
     return {key: cell for key, cell in cells.items() if key.metric not in metrics}
 
 
-def from_events(store: UsageStore, partition: int) -> Findings:
-    """Count stored events again, and compare every cell, day by day."""
-    marker = settled_marker(store, partition)
-    auditor = Auditor(store, marker.partitions)
+def from_events(store: UsageStore, partition: int, sealed: int = 0) -> Findings:
+    """Count stored events again, and compare every cell, day by day. The first `sealed` partitions are so."""
+    settled_marker(store, partition)
+    auditor = Auditor(store, max(store.markers()) + 1, sealed)
     days, layers = _days(store, partition), auditor.layers()
     found = Findings()
     for life in auditor.lives()[partition].values():

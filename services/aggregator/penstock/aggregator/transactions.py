@@ -6,7 +6,7 @@ metric counts the event is evaluated now, by the reader and the tally that the f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -16,11 +16,11 @@ from penstock.aggregator.first_copies import FirstCopies, Lifetime
 from penstock.aggregator.metrics import Definition, Metrics
 from penstock.aggregator.verdict import Reason, refusal, unreadable
 from penstock.kernel.event import Outcome
-from penstock.kernel.identity import identify, partition_of
+from penstock.kernel.identity import Identities, identify, partition_of
 from penstock.kernel.meter import Metric
 from penstock.kernel.ports.usage_store import TransactionStore, UsageStore
-from penstock.kernel.record import LogIdentity
-from penstock.kernel.stored import LogPlace, StoredEvents, Trace
+from penstock.kernel.record import LogIdentity, Marker
+from penstock.kernel.stored import LogPlace, StoredEvents, Trace, joined
 
 QUARANTINED_EARLIER = "holds what a metric of that time could not read"
 
@@ -46,13 +46,13 @@ class Fate(msgspec.Struct, frozen=True):
 
 
 class Transactions:
-    """`log` is the identity of the log that the store was folded from."""
+    """`log` is the identity of the newest log that the store was folded from."""
 
     def __init__(self, store: UsageStore, metrics: Metrics, log: LogIdentity) -> None:
         self._store = store
         self._metrics = metrics
         self._log = log
-        self._first_copies = FirstCopies(store, log.partitions)
+        self._first_copies = FirstCopies(store, log.end, log.first)
 
     def find(self, tenant: str, transaction_ids: Sequence[str]) -> list[Fate]:
         """The fates of those ids that the fold has seen, in the order asked."""
@@ -60,22 +60,31 @@ class Transactions:
         if not wanted:
             return []
         identities = identify(self._log.hash_key, tenant, wanted)
-        owners = partition_of(identities, self._log.partitions)
-        traces: dict[bytes, Trace] = {}
         markers = self._store.markers()
-        for partition, marker in markers.items():
-            of_partition = identities[owners == partition]
-            traces |= {t.identity: t for t in self._store.traces(partition, of_partition, marker.offset)}
+        traces = self._traces(identities, markers)
         found = [
             (id, traces[key])
             for id, key in zip(wanted, map(np.ndarray.tobytes, identities), strict=True)
             if key in traces
         ]
         events = _events(self._store, tenant, [trace.kept[-1] for _, trace in found if trace.kept])
-        as_of = tuple(markers[p].offset if p in markers else -1 for p in range(self._log.partitions))
+        as_of = tuple(markers[p].offset if p in markers else -1 for p in range(self._log.end))
         definitions = [definition for _, definition in self._metrics.list(tenant)]
         lifetimes = [life for each in definitions for life in self._first_copies.lifetimes(each, as_of)]
         return [_fate(id, trace, events, lifetimes) for id, trace in found]
+
+    def _traces(self, identities: Identities, markers: Mapping[int, Marker]) -> dict[bytes, Trace]:
+        """By identity, over this log and those that it follows: in each of them one partition has every copy."""
+        found: dict[bytes, Trace] = {}
+        for log in self._log.logs:
+            owners = partition_of(identities, len(log))
+            for partition in log:
+                if partition in markers:
+                    asked = identities[owners == log.index(partition)]
+                    for trace in self._store.traces(partition, asked, markers[partition].offset):
+                        earlier = found.get(trace.identity)
+                        found[trace.identity] = trace if earlier is None else joined(earlier, trace)
+        return found
 
 
 def _events(

@@ -62,7 +62,7 @@ InForce = Callable[[str], tuple[LayerInForce, ...]]
 
 
 class UsageService:
-    """Answers `UsageReader`. `partitions` is the log's."""
+    """Answers `UsageReader`. `partitions` are all there are; the first `sealed` of them are of sealed logs."""
 
     def __init__(
         self,
@@ -71,11 +71,12 @@ class UsageService:
         partitions: int,
         cache: UsageCache | None = None,
         in_force: InForce = lambda tenant: (),
+        sealed: int = 0,
     ) -> None:
         self._store = store
         self._metrics = metrics
-        self._partitions = partitions
-        self._first_copies = FirstCopies(store, partitions)
+        self._partitions, self._sealed = partitions, sealed
+        self._first_copies = FirstCopies(store, partitions, sealed)
         self._cache = cache or UsageCache(0)
         self._in_force = in_force
         self._filled: set[str] = set()  # revisions
@@ -94,8 +95,9 @@ class UsageService:
         return tuple(markers[p].offset if p in markers else -1 for p in range(self._partitions))
 
     def _clock_us(self, markers: dict[int, Marker]) -> int:
-        """The log clock of the slowest partition; 0, which is before any span, while one has none."""
-        return min((m.clock_us for m in markers.values()), default=0) if len(markers) == self._partitions else 0
+        """The log clock of the slowest partition that goes on; 0, which is before any span, while one has none."""
+        going_on = range(self._sealed, self._partitions)
+        return min(markers[p].clock_us if p in markers else 0 for p in going_on)
 
     def usage(self, *queries: UsageQuery) -> tuple[Usage, ...]:
         return read_until_consistent(lambda: self._answers(queries))

@@ -78,7 +78,7 @@ class Batch:
         refused = np.concatenate([[0], np.cumsum(self._verdicts != Verdict.ACCEPTED)])
         self._refused_before = refused[self._edges].tolist()
         self._piece_of = np.full(len(self._columns), NOWHERE, np.int32)
-        self.pieces = self._cut(tenants, log.partitions, piece_bytes_max)
+        self.pieces = self._cut(tenants, log, piece_bytes_max)
 
     def _identify(self, tenants: Sequence[str], hash_key: bytes) -> Identities:
         edges = iter(itertools.pairwise(self._edges))
@@ -89,19 +89,19 @@ class Batch:
             parts.append(identify_column(hash_key, tenant, texts))
         return np.concatenate(parts)
 
-    def _cut(self, tenants: Sequence[str], partitions: int, piece_bytes_max: int) -> list[Piece]:
+    def _cut(self, tenants: Sequence[str], log: LogIdentity, piece_bytes_max: int) -> list[Piece]:
         """The accepted events as chunks, by partition, each of about `piece_bytes_max` of properties at most."""
         accepted = np.flatnonzero(self._verdicts == Verdict.ACCEPTED)
         if not len(accepted):
             return []
-        partition = partition_of(self._identities[accepted], partitions)
+        partition = partition_of(self._identities[accepted], log.partitions)
         order = np.argsort(partition, kind="stable")
         rows = accepted[order]
         chunk = self._chunk(tenants, rows)
         lengths = pc.binary_length(self._columns.joined).to_numpy(zero_copy_only=False)[rows]
-        edges = np.searchsorted(partition[order], np.arange(partitions + 1)).tolist()
+        edges = np.searchsorted(partition[order], np.arange(log.partitions + 1)).tolist()
         pieces: list[Piece] = []
-        for number, (start, end) in enumerate(itertools.pairwise(edges)):
+        for number, (start, end) in zip(log.own, itertools.pairwise(edges), strict=True):
             for part in np.array_split(np.arange(start, end), 1 + int(lengths[start:end].sum()) // piece_bytes_max):
                 if len(part):  # none for this partition, or fewer events than parts
                     self._piece_of[rows[part]] = len(pieces)

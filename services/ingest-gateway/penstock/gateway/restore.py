@@ -22,10 +22,10 @@ DayOfIds = tuple[int, Identities, BodyHashes]
 
 async def restore(log: EventLog, window: Window, ids_max: int, since_day: int) -> None:
     """Remember about `ids_max` ids at most, reaching back no further than `since_day`, oldest day first."""
-    partitions = log.identity.partitions
     found: list[DayOfIds] = []
-    for partition in range(partitions):
-        found += await _newest(log, partition, ids_max // partitions, since_day)
+    own = log.identity.own
+    for partition in own:
+        found += await _newest(log, partition, ids_max // len(own), since_day)
     for day, parts in itertools.groupby(sorted(found, key=itemgetter(0)), key=itemgetter(0)):
         blocks = list(parts)
         ids, bodies = np.concatenate([b[1] for b in blocks]), np.concatenate([b[2] for b in blocks])

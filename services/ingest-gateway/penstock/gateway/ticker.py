@@ -15,8 +15,7 @@ logger = logging.getLogger(__name__)
 
 async def tick(log: EventLog, now_us: int) -> None:
     """Append one tick to every partition."""
-    partitions = range(log.identity.partitions)
-    await asyncio.gather(*(log.append(partition, Kind.TICK, now_us, b"") for partition in partitions))
+    await asyncio.gather(*(log.append(partition, Kind.TICK, now_us, b"") for partition in log.identity.own))
 
 
 async def tick_forever(log: EventLog, now_us: Callable[[], int], interval_ms: int) -> None:

@@ -28,7 +28,20 @@ class Flush(msgspec.Struct, frozen=True):
     chunks: tuple[StoredChunk, ...] = ()  # the records whose events are not in `events`
 
 
-class FoldStore(Protocol):
+class IdSource(Protocol):
+    """Where the ids of a partition can be read."""
+
+    def ids(
+        self, partition: int, through: int, since_day: int, above: int = -1
+    ) -> Iterator[tuple[int, Identities, BodyHashes]]:
+        """The ids of records at or below offset `through`, by generation day from `since_day` on, each once.
+
+        In order of days; of the first day only those of records above offset `above`.
+        """
+        ...
+
+
+class FoldStore(IdSource, Protocol):
     """What the one owner of a partition keeps in the usage store. Writing a flush twice, or late, is harmless."""
 
     def flush(self, flush: Flush) -> None:
@@ -40,15 +53,6 @@ class FoldStore(Protocol):
 
     def marker(self, partition: int) -> Marker | None:
         """The partition's newest marker, or None before the first flush."""
-        ...
-
-    def ids(
-        self, partition: int, through: int, since_day: int, above: int = -1
-    ) -> Iterator[tuple[int, Identities, BodyHashes]]:
-        """The ids of records at or below offset `through`, by generation day from `since_day` on, each once.
-
-        In order of days; of the first day only those of records above offset `above`.
-        """
         ...
 
     def controls(self, partition: int, through: int) -> list[tuple[int, bytes]]:
@@ -70,7 +74,7 @@ class IdShelf(Protocol):
     A cache of `FoldStore.ids`: whatever is lost or damaged here is read from there. One owner at a time.
     """
 
-    def restore(self, marker: Marker | None, store: FoldStore) -> IdSet:
+    def restore(self, marker: Marker | None, store: IdSource) -> IdSet:
         """The set exactly as of `marker`; from now on the one that `tend` looks after."""
         ...
 

@@ -141,7 +141,7 @@ class MemoryUsageStore:
         with self._lock:
             parts = sorted(self._events.items())
         for (owner, offset), rows in parts:
-            if offset > as_of[owner] or partition not in (None, owner):
+            if owner >= len(as_of) or offset > as_of[owner] or partition not in (None, owner):
                 continue
             kept = rows.of(tenant, customers, span)
             if len(kept):
