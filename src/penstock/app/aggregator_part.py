@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from penstock.aggregator.audit_chore import AuditChore, ReadLog
 from penstock.aggregator.auditor import Auditor
 from penstock.aggregator.consume import Owner
+from penstock.aggregator.corrections import Corrections, SendTo
 from penstock.aggregator.faust_owners import FaustOwners
 from penstock.aggregator.metrics import Metrics
 from penstock.aggregator.quarantine import Quarantine
@@ -29,7 +30,7 @@ from penstock.app.quarantine_command import quarantine_log
 from penstock.app.route_table import aggregator_routes
 from penstock.app.services import USAGE
 from penstock.ids.shelf import Shelf
-from penstock.kernel.control import Control, encode_control
+from penstock.kernel.control import Control, Correction, encode_control
 from penstock.kernel.ports import Catalog, Clock, Customers, EventLog, GatewayMemory
 from penstock.kernel.problems import LogUnavailable
 from penstock.kernel.record import Kind, LogRecord, Vector
@@ -66,6 +67,9 @@ class AggregatorPart(Part):
         self._clock, self._telemetry, self._tables = common.clock, common.telemetry, tables
         self.store, self._log, self._fold_drain_s = store, log, fold_drain_s
         self.metrics = Metrics(catalog, common.clock, control_sender(log, common.clock, common.loop))
+        self.corrections = Corrections(
+            catalog, common.clock, store, log.identity, correction_sender(log, common.clock, common.loop)
+        )
         self.transactions = Transactions(store, self.metrics, log.identity)
         self.usage_cache = UsageCache(config.usage_cache_bytes_max, common.telemetry.usage_looked_up)
         self.usage = UsageService(store, self.metrics, config.partitions, self.usage_cache)
@@ -110,6 +114,7 @@ class AggregatorPart(Part):
             self.usage,
             self.store,
             self.transactions,
+            self.corrections,
             self.auditor,
             lambda: self.runtime.owners,
             *self._met,
@@ -143,6 +148,7 @@ class AggregatorPart(Part):
     def chores(self) -> Sequence[Chore]:
         chores = [
             Chore(PENDING_INTERVAL_S, self.metrics.send_pending),
+            Chore(PENDING_INTERVAL_S, self.corrections.send_pending),
             Chore(PENDING_INTERVAL_S, self.usage.retire_replaced),
         ]
         interval_ms = self._config.audit_interval_ms
@@ -191,6 +197,19 @@ class AggregatorPart(Part):
 def _age_s(now_us: int, since_us: int) -> float:
     """Seconds since then, 0 for never."""
     return max(0, now_us - since_us) / US_PER_S if since_us else 0
+
+
+def correction_sender(log: EventLog, clock: Clock, loop: asyncio.AbstractEventLoop) -> SendTo:
+    """What a worker thread calls to append a correction to one partition of the log."""
+
+    def send(control: Correction, partition: int) -> int:
+        appending = log.append(partition, Kind.CONTROL, to_us(clock.now()), encode_control(control))
+        try:
+            return asyncio.run_coroutine_threadsafe(appending, loop).result(CONTROL_TIMEOUT_S).offset
+        except TimeoutError as exc:
+            raise LogUnavailable(f"no acknowledgement in {CONTROL_TIMEOUT_S} s", retry_after_s=5) from exc
+
+    return send
 
 
 def control_sender(log: EventLog, clock: Clock, loop: asyncio.AbstractEventLoop) -> Callable[[Control], Vector]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import IntEnum
 
 import msgspec
@@ -43,8 +44,21 @@ class Verdict(IntEnum):
     REJECTED = 3
 
 
+class NotAccepted(msgspec.Struct, frozen=True):
+    """What a gateway answered lately for events of one id that it did not accept, and the newest reason."""
+
+    duplicates: int
+    conflicts: int
+    rejected: int
+    reason: str
+    at: datetime
+
+
 class Outcome(IntEnum):
-    """What became of an event that is in the log; each event has exactly one (DESIGN.md section 3, conservation)."""
+    """What became of an event that is in the log; each event has exactly one (DESIGN.md section 3, conservation).
+
+    The fold gives all but `VOIDED`, which only a correction does.
+    """
 
     COUNTED = 0
     DUPLICATE = 1
@@ -52,6 +66,7 @@ class Outcome(IntEnum):
     UNMATCHED = 3
     LATE = 4
     QUARANTINED = 5
+    VOIDED = 6
 
 
 # What a metric may count: a quarantined event is stored and counts nowhere; of the others only the id is stored.

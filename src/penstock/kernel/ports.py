@@ -16,8 +16,10 @@ import msgspec
 from penstock.kernel.cell import Cell, CellAnswer, CellKey, CellQuestion
 from penstock.kernel.charge import ChargeSet
 from penstock.kernel.contract import ContractTerms
+from penstock.kernel.correction import Corrected
+from penstock.kernel.correction_store import CorrectionStore
 from penstock.kernel.entry import Transaction
-from penstock.kernel.event import Outcome
+from penstock.kernel.event import NotAccepted, Outcome
 from penstock.kernel.identity import BodyHashes, Identities
 from penstock.kernel.idset import IdSet
 from penstock.kernel.meter import Metric
@@ -168,7 +170,7 @@ class Pools(Protocol):
 
 
 class Flush(msgspec.Struct, frozen=True):
-    """What an owner writes at once: stored events, ids and touched customers, then cells, then the marker."""
+    """What an owner writes at once: stored events, ids and the like, then cells, then the marker."""
 
     events: tuple[StoredEvents, ...]
     ids: tuple[StoredIds, ...]
@@ -178,13 +180,14 @@ class Flush(msgspec.Struct, frozen=True):
     marker: Marker
     dropped: tuple[DroppedIds, ...] = ()
     chunks: tuple[StoredChunk, ...] = ()  # the records whose events are not in `events`
+    corrections: tuple[Corrected, ...] = ()
 
 
 class FoldStore(Protocol):
     """What the one owner of a partition keeps in the usage store. Writing a flush twice, or late, is harmless."""
 
     def flush(self, flush: Flush) -> None:
-        """Write events (ids, dropped, controls, touched), then cells, then the marker, each durable before the next.
+        """Write events and whatever else is no cell, then cells, then the marker, each durable before the next.
 
         Raise `StoreUnavailable` where the outcome is unknown: the owner starts again from the marker.
         """
@@ -246,7 +249,7 @@ class TransactionStore(Protocol):
         ...
 
     def events_at(self, tenant: str, places: Sequence[LogPlace]) -> StoredEvents:
-        """The stored events at these places, quarantined ones too, once each, in any order."""
+        """The stored events at these places as they came, quarantined ones too, once each, in any order."""
         ...
 
 
@@ -299,7 +302,7 @@ class FillStore(Protocol):
         ...
 
 
-class UsageStore(FoldStore, TransactionStore, AuditStore, FillStore, Protocol):
+class UsageStore(FoldStore, TransactionStore, AuditStore, FillStore, CorrectionStore, Protocol):
     """The usage store as its readers see it. Reads of events say as of what; reads of cells tell their versions."""
 
     def markers(self) -> dict[int, Marker]:
@@ -315,7 +318,8 @@ class UsageStore(FoldStore, TransactionStore, AuditStore, FillStore, Protocol):
     ) -> Iterator[StoredEvents]:
         """Stored events in [span) of some customer keys (all where None), at or below `as_of`, once each, in batches.
 
-        Quarantined events are left out. Batches hold at most some 100,000 rows.
+        Each is as the corrections at or below `as_of` leave it; quarantined and voided ones are left out. Batches hold
+        at most some 100,000 rows, the one of corrected events all of them.
         """
         ...
 
@@ -343,16 +347,6 @@ class UsageReader(Protocol):
     def settled(self, through: datetime) -> bool:
         """Whether every event that can still be dated before `through` has been folded."""
         ...
-
-
-class NotAccepted(msgspec.Struct, frozen=True):
-    """What a gateway answered lately for events of one id that it did not accept, and the newest reason."""
-
-    duplicates: int
-    conflicts: int
-    rejected: int
-    reason: str
-    at: datetime
 
 
 class GatewayMemory(Protocol):

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from penstock.aggregator.correct import Corrector
 from penstock.aggregator.fill import Filling, bases
 from penstock.aggregator.fill_job import FillJob
 from penstock.aggregator.fold import Fold
@@ -22,7 +23,7 @@ from penstock.aggregator.poison import Poison
 from penstock.aggregator.quarantine import Quarantine
 from penstock.ids.memory import MemoryShelf
 from penstock.kernel.cell import FILLED_US, Cell, CellKey
-from penstock.kernel.control import MetricArchived, MetricDefined, decode_control
+from penstock.kernel.control import Control, Correction, MetricArchived, MetricDefined, decode_control
 from penstock.kernel.meter import Metric
 from penstock.kernel.ports import EventLog, Flush, IdShelf, LogDamaged, LogTrimmed, UsageStore
 from penstock.kernel.problems import LogUnavailable, Problem, Refused
@@ -51,7 +52,7 @@ class Applied(msgspec.Struct):
     ids: set[str]
     sequences: dict[str, int]
 
-    def is_news(self, control: MetricDefined | MetricArchived) -> bool:
+    def is_news(self, control: Control) -> bool:
         """Whether to apply it: a repeat or an overtaken one changes nothing. Remembers it."""
         if control.id in self.ids or control.sequence <= self.sequences.get(control.subject, -1):
             return False
@@ -260,7 +261,7 @@ class Owner:
             flush = await asyncio.to_thread(self._fold_records, records[:plain], poison)
             return _Folded(plain, records[plain - 1], flush, poison)
         await self._written()  # what comes after the record may read the events before it from the store
-        return _Folded(1, records[0], self._apply_control(records[0]))
+        return _Folded(1, records[0], await asyncio.to_thread(self._apply_control, records[0]))
 
     async def _write(self, folded: _Folded) -> None:
         self._writing_since_us, self._folding_since_us = self._folding_since_us, 0
@@ -330,6 +331,8 @@ class Owner:
         """Apply one control record, everything before it being flushed. A metric is filled by a job of its own."""
         fold = self._fold
         control = decode_control(record.payload)
+        if isinstance(control, Correction):
+            return self._correct(control, record)
         if self._applied.is_news(control):
             apply_definition(fold.metrics, control)
             if isinstance(control, MetricDefined):
@@ -338,6 +341,19 @@ class Owner:
         fold.move_clock(record.clock_us)
         marker = marker_at(record, self._log.identity, fold.clock_us)
         return Flush((), (), ((record.offset, record.payload),), frozenset(), {}, marker)
+
+    def _correct(self, control: Correction, record: LogRecord) -> Flush:
+        """Apply one correction. It is stored with what became of it, so it is not among the stored controls."""
+        fold = self._fold
+        self._notice_filled()
+        corrector = Corrector(self._store, self._log.identity, self.partition)
+        corrected = corrector.apply(fold, control, record.offset, self._loaded)
+        fold.offset = record.offset
+        fold.move_clock(record.clock_us)
+        marker = marker_at(record, self._log.identity, fold.clock_us)
+        found = () if corrected is None else (corrected,)
+        touched = frozenset((c.tenant, c.revision.customer) for c in found if c.revision is not None)
+        return Flush((), (), (), touched, fold.take_dirty(), marker, corrections=found)
 
     async def _trim(self, newest: LogRecord) -> None:
         """Once an hour of log time, let the log forget what is folded and older than its retention."""
@@ -361,10 +377,10 @@ class Owner:
         await self._log.trim(self.partition, kept_from)
 
 
-def apply_definition(metrics: dict[str, Metric], control: MetricDefined | MetricArchived) -> None:
+def apply_definition(metrics: dict[str, Metric], control: Control) -> None:
     if isinstance(control, MetricDefined):
         metrics[control.metric.id] = control.metric
-    else:
+    elif isinstance(control, MetricArchived):
         metrics.pop(control.metric_id, None)
 
 

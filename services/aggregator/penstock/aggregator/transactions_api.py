@@ -7,9 +7,11 @@ from typing import Any
 
 import msgspec
 
+from penstock.aggregator.corrections_api import corrected_view
 from penstock.aggregator.shapes import metric_view
 from penstock.aggregator.transactions import Fate, Transactions
-from penstock.kernel.ports import Customers, GatewayMemory, NotAccepted
+from penstock.kernel.event import NotAccepted
+from penstock.kernel.ports import Customers, GatewayMemory
 from penstock.kernel.problems import BadRequest, NotFound
 from penstock.kernel.record import US_PER_DAY
 from penstock.kernel.stored import Dropped, LogPlace
@@ -82,6 +84,7 @@ class TransactionsApi:
             "metrics": [{"id": d.metric.id, "name": d.metric.name} for d in fate.counted_in],
             "reasons": fate.reasons,
             "dropped": {d.outcome.name: _dropped_view(d) for d in fate.trace.dropped},
+            "corrections": [corrected_view(each) for each in fate.corrections],
         }
 
     def _customer(self, tenant: str, fate: Fate) -> dict[str, Any] | None:
@@ -100,6 +103,7 @@ _UNKNOWN: dict[str, Any] = {
     "metrics": [],
     "reasons": [],
     "dropped": {},
+    "corrections": [],
     "gateway": None,
 }
 

@@ -13,8 +13,7 @@ from datetime import datetime
 import msgspec
 
 from penstock.gateway.answer import EventVerdict
-from penstock.kernel.event import Verdict
-from penstock.kernel.ports import NotAccepted
+from penstock.kernel.event import NotAccepted, Verdict
 
 IDS_MAX = 10_000
 # Of one request: a client that sends everything twice costs a look at a hundred events a request, not at each.
