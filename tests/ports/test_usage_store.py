@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, localcontext
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import pytest
-from deploy.dev.clickhouse import clickhouse
 
 from penstock.aggregator.store.clickhouse import ClickHouseUsageStore
-from penstock.aggregator.store.connect import server
-from penstock.aggregator.store.memory import MemoryUsageStore
 from penstock.kernel.cell import CONSERVATION, FILLED_US, Cell, CellKey, CellQuestion
 from penstock.kernel.chunk import Chunk
 from penstock.kernel.event import Outcome
@@ -31,30 +25,6 @@ from penstock.kernel.window import BASE_WINDOW_US, Span, from_us, to_us
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NOON_US = to_us(NOON)
 KEY = b"k" * 32
-
-
-@pytest.fixture(scope="module")
-def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with clickhouse(tmp_path_factory.mktemp("clickhouse") / "data") as url:
-        yield url
-
-
-@pytest.fixture(params=["memory", "clickhouse", "clickhouse-server"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[UsageStore]:
-    with ExitStack() as made:
-        yield made.enter_context(closing(_make(request, tmp_path, made)))
-
-
-def _make(request: pytest.FixtureRequest, tmp_path: Path, made: ExitStack) -> UsageStore:
-    if request.param == "memory":
-        return MemoryUsageStore()
-    if request.param == "clickhouse":
-        return ClickHouseUsageStore.embedded(tmp_path / "usage")
-    database = f"test_{uuid4().hex}"
-    connect = server(request.getfixturevalue("server_url"), database)
-    janitor = made.enter_context(connect())
-    made.callback(janitor.command, f"DROP DATABASE {database}")
-    return ClickHouseUsageStore(connect)
 
 
 def a_marker(offset: int, partition: int = 0, clock_us: int = NOON_US) -> Marker:
