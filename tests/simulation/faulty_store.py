@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from penstock.aggregator.store.memory import MemoryUsageStore
 from penstock.kernel.cell import Cell, CellAnswer, CellKey, CellQuestion
+from penstock.kernel.correction import Corrected, as_corrected
 from penstock.kernel.identity import BodyHashes, Identities
 from penstock.kernel.ports import Flush
 from penstock.kernel.problems import StoreUnavailable
@@ -24,7 +25,7 @@ from penstock.kernel.stored import StoredEvents
 from penstock.kernel.window import Span
 from simulation.world import World
 
-INSERT_ORDER = ("events", "chunks", "ids", "dropped", "controls", "touched", "cells", "cells", "marker")
+INSERT_ORDER = ("events", "chunks", "ids", "dropped", "controls", "corrections", "touched", "cells", "cells", "marker")
 NO_MARKER = -1
 
 
@@ -76,7 +77,12 @@ class Tables(MemoryUsageStore):
         keep = offsets <= np.array(as_of, np.int64)[owners]
         if partition is not None:
             keep &= owners == partition
-        yield StoredEvents(table.filter(pa.array(keep))).of(tenant, customers, span)
+        came = StoredEvents(table.filter(pa.array(keep))).of(tenant, customers, span)
+        through = {p: offset for p, offset in enumerate(as_of) if partition in (None, p)}
+        yield from as_corrected([came], self._revisions(tenant, customers, span, through))
+
+    def held_corrections(self) -> dict[tuple[int, int], Corrected]:
+        return self._corrections
 
     def power_cut(self) -> None:
         """Nothing is lost: an insert is on disk before it is acknowledged."""

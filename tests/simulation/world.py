@@ -37,6 +37,7 @@ class Plan(msgspec.Struct, frozen=True):
     is_ahead: bool  # owners fold on while a flush is written
     whole_events_min: int  # records of so many events are stored whole
     has_files: bool  # ids of some pods are in files
+    has_corrections: bool
 
     @classmethod
     def draw(cls, seed: int) -> Plan:
@@ -57,6 +58,7 @@ class Plan(msgspec.Struct, frozen=True):
             is_ahead=chance.random() < 0.7,
             whole_events_min=chance.choice([3, 256]),
             has_files=chance.random() < 0.15,
+            has_corrections=chance.random() < 0.4,
         )
 
 
