@@ -148,6 +148,8 @@ def retract(aggregation: Aggregation, cell: Cell, other: Cell) -> Cell | None:
 
     None where the cell does not tell: its extreme, or latest value, was `other`'s own. Call inside the exact context.
     """
+    if not other.events:
+        return msgspec.structs.replace(cell)
     events = cell.events - other.events
     if events < 0:
         return None

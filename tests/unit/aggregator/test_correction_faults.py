@@ -1,4 +1,4 @@
-"""Corrections between chunks under seeded faults: stores that fail at any step of a flush, owners that die, late writes.
+"""Corrections between chunks under seeded faults: flushes that fail at any step, owners that die, late writes.
 
 Whatever happens, cells and corrections are those of an owner that nothing disturbed, and those are the reference's.
 """

@@ -95,9 +95,7 @@ def move_key(tenant: str, hour_us: int, before: Outcome, after: Outcome, partiti
 @exact
 def changed(change: Change, held: Cell) -> Cell | None:
     """The cell after the change; None where it must be counted again, from stored events as of the correction."""
-    left = retract(change.metric.aggregation, held, change.loses) if change.loses.events else held
-    if left is None:
-        return None
-    cell = msgspec.structs.replace(left)
-    merge(change.metric.aggregation, cell, change.gains)
+    cell = retract(change.metric.aggregation, held, change.loses)
+    if cell is not None:
+        merge(change.metric.aggregation, cell, change.gains)
     return cell
