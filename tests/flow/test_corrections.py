@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
@@ -13,7 +13,7 @@ import pytest
 from builders import Body, a_metric_body, a_sum_body, an_event, rfc3339, yesterday
 from server import PenstockServer, RawClient, eventually
 
-NESTED: Any = functools.reduce(lambda inner, _: [inner], range(64), "")
+NESTED: Any = json.loads("[" * 64 + "]" * 64)
 DAY, END = yesterday(), yesterday() + timedelta(days=1)
 
 

@@ -86,8 +86,8 @@ def filled(request: pytest.FixtureRequest, store: UsageStore) -> UsageStore:
     """Two records, of which the second has an event in quarantine; then corrections, each flushed twice."""
     for offset, outcomes in ((1, [COUNTED] * 3), (2, [COUNTED, QUARANTINED])):
         rows, whole = events_at(offset, outcomes)
-        form: dict[str, object] = {"events": (rows,)} if request.param == "rows" else {"chunks": (whole,)}
-        store.flush(a_flush(offset, **form))
+        form = {"events": (rows,)} if request.param == "rows" else {"chunks": (whole,)}
+        store.flush(a_flush(offset, (), **form))
     for corrected in (
         a_correction(5, 1, 0),
         a_correction(6, 1, 0),

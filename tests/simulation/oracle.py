@@ -206,7 +206,9 @@ def _correct(account: Account, offset: int, control: Body) -> None:
     account.older.setdefault(at, []).append((offset, before))
     account.rows[at] = row
     for metric_id, body in mine.items():
-        for key in {_key_of(account.partition, metric_id, body, each) for each in (before, row)} - {None}:
+        for key in {_key_of(account.partition, metric_id, body, each) for each in (before, row)}:
+            if key is None:
+                continue
             value = Value()
             for each in account.rows:
                 if _key_of(account.partition, metric_id, body, each) == key:

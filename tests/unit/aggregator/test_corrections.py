@@ -183,7 +183,7 @@ def test_a_voided_id_that_is_sent_again_is_a_duplicate_and_stays_void() -> None:
 
 
 def test_outcomes_move_and_add_up() -> None:
-    entries = [*DEFINED, [*EVENTS]]
+    entries: list[Any] = [*DEFINED, [*EVENTS]]
     before = {"COUNTED": 5, "QUARANTINED": 1, "UNMATCHED": 1}
     assert outcomes_now(folded(entries)._cells) == before
     entries += [void("c1", "e6"), void("c2", "e7"), amend("c3", "e1", event_type="nobody", properties={})]
@@ -197,7 +197,8 @@ def test_an_archived_metric_keeps_what_it_counted() -> None:
 
     async def play() -> None:
         log = KnownLog(1, clock_us=lambda: NOW_US)
-        records = as_records([define("units"), define("count"), [*EVENTS], void("c1", "e1")])
+        entries: list[Any] = [define("units"), define("count"), [*EVENTS], void("c1", "e1")]
+        records = as_records(entries)
         for kind, payload in [*records[:-1], (Kind.CONTROL, archive), records[-1]]:
             await log.append(0, kind, NOW_US, payload)
         owner = Owner(0, log, store, retention_us=10**15)
