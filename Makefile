@@ -71,6 +71,7 @@ $(RUNTIME): pyproject.toml
 	@echo "Installing Penstock into .venv (a minute or two the first time)"
 	@$(PIP) install --upgrade 'pip>=25.1'  # the first that knows --group
 	@$(PIP) install --editable .
+	@$(BIN)/python -c "from penstock.gateway.loops import LOOPS; LOOPS.load()"  # else the first busy gateway compiles
 	@touch $@
 
 $(COMPLETE): $(RUNTIME)

@@ -127,15 +127,15 @@ def _texts(values: Sequence[str] | None) -> tuple[str, ...] | None:
     return None if values is None else tuple(values)
 
 
-def a_chunk(events: Sequence[Mapping[str, Any]], tenant: str = TENANT) -> Chunk:
-    """Event bodies as the chunk that the gateway would make of them."""
+def a_chunk(events: Sequence[Mapping[str, Any]], tenant: str = TENANT, hash_key: bytes = HASH_KEY) -> Chunk:
+    """Event bodies as the chunk that the gateway of a log with this key would make of them."""
     ids = [event["transaction_id"] for event in events]
     customers = [event["customer_id"] for event in events]
     types = [event["event_type"] for event in events]
     times = np.array([to_us(datetime.fromisoformat(event["timestamp"])) for event in events], np.int64)
     properties = [to_json(event.get("properties", {})) for event in events]
     return Chunk.build(
-        identities=identify(HASH_KEY, tenant, ids),
+        identities=identify(hash_key, tenant, ids),
         body_hashes=hash_bodies(customers, types, times, properties),
         tenants=[tenant] * len(events),
         customers=customers,

@@ -9,6 +9,8 @@ import pytest
 from loadtest.__main__ import main
 from loadtest.report import Report
 
+from server import API_KEY, PenstockServer
+
 pytestmark = pytest.mark.slow
 
 
@@ -27,10 +29,12 @@ def test_usage_under_load_is_what_was_sent(tmp_path: Path, capsys: pytest.Captur
 
 @pytest.mark.parametrize("protocol", ["grpc", "grpc-arrow", "ndjson", "arrow"])
 def test_usage_is_the_truth_over_every_protocol(
-    protocol: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    shared_server: PenstockServer, protocol: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    target = ["--target", f"http://127.0.0.1:{shared_server.port}", "--api-key", API_KEY]
+    target += ["--grpc-target", f"127.0.0.1:{shared_server.grpc_port}"]
     options = ["--profile", "smoke", "--duration", "2", "--protocol", protocol, "--customers", "3"]
 
-    code = main(["run", *options, "--out", str(tmp_path / "run.json")])
+    code = main(["run", *target, *options, "--out", str(tmp_path / "run.json")])
 
     assert code == 0, capsys.readouterr().out

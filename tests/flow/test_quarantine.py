@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builders import a_chunk, an_event
+from builders import HASH_KEY, a_chunk, an_event
 from kafka_part import a_topic
 from penstock.aggregator.consume import Owner
 from penstock.aggregator.quarantine import Quarantine
@@ -22,8 +22,8 @@ from penstock.kernel.record import Kind
 NOT_A_CHUNK = b"this is no chunk"
 
 
-def chunk_of(name: str) -> bytes:
-    return a_chunk([an_event(name)]).encode()
+def chunk_of(name: str, hash_key: bytes = HASH_KEY) -> bytes:
+    return a_chunk([an_event(name)], hash_key=hash_key).encode()
 
 
 @pytest.fixture(params=["embedded", "kafka"])
@@ -43,6 +43,12 @@ async def send(config: Config, *payloads: bytes) -> None:
     for payload in payloads:
         await log.append(0, Kind.CHUNK, 7, payload)
     await log.close()
+
+
+async def hash_key_of(config: Config) -> bytes:
+    log = await open_log(config)
+    await log.close()
+    return log.identity.hash_key
 
 
 async def fold(config: Config, store: MemoryUsageStore) -> None:
@@ -76,7 +82,7 @@ def test_a_poison_chunk_is_listed_shown_mended_and_replayed(
     assert "it cannot be replayed: not a chunk" in capsys.readouterr().err
     assert main(["quarantine", "show", "0:0"]) == 1
 
-    mended.write_bytes(chunk_of("mended"))
+    mended.write_bytes(chunk_of("mended", asyncio.run(hash_key_of(config))))
     assert main(["quarantine", "replay", "0:1", "--file", str(mended)]) == 0
     assert "appended to partition 0 at offset 3" in capsys.readouterr().out
     assert main(["quarantine", "list"]) == 0

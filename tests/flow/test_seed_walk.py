@@ -60,14 +60,16 @@ def test_the_metronome_snippets_of_the_seed_work_as_written(server: PenstockServ
 
 
 @pytest.mark.parametrize("price", [{"rate_type": "flat", "price": 0.05}, {"rate_type": "FLAT", "price": "0.05"}])
-def test_the_seed_names_prices_in_dollars_where_the_api_names_cents(server: PenstockServer, price: Body) -> None:
-    metric_id = post(server, "/v1/billable-metrics/create", COMPUTE_METRIC)["data"]["id"]
-    product_id = create_product(server, "Compute", metric_id)
+def test_the_seed_names_prices_in_dollars_where_the_api_names_cents(shared_server: PenstockServer, price: Body) -> None:
+    metric_id = post(shared_server, "/v1/billable-metrics/create", COMPUTE_METRIC)["data"]["id"]
+    product_id = create_product(shared_server, "Compute", metric_id)
 
-    card = post(server, "/v1/rate-cards/create", {"name": "Dollars", "rates": [{"product_id": product_id, **price}]})
+    card = post(
+        shared_server, "/v1/rate-cards/create", {"name": "Dollars", "rates": [{"product_id": product_id, **price}]}
+    )
 
     assert card["id"] == card["data"]["id"]
-    (rate,) = server.client.v1.contracts.rate_cards.rates.list(rate_card_id=card["id"], at=datetime.now(UTC))
+    (rate,) = shared_server.client.v1.contracts.rate_cards.rates.list(rate_card_id=card["id"], at=datetime.now(UTC))
     assert rate.rate.price == 5
 
 

@@ -1,4 +1,4 @@
-"""The usage stores that pass one suite: the memory reference and ClickHouse, in process and served."""
+"""The usage stores that must pass one suite: the memory reference and ClickHouse, in process and served."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from deploy.dev.clickhouse import clickhouse
 from penstock.aggregator.store.clickhouse import ClickHouseUsageStore
 from penstock.aggregator.store.connect import server
 from penstock.aggregator.store.memory import MemoryUsageStore
-from penstock.kernel.ports import UsageStore
+from penstock.kernel.ports.usage_store import UsageStore
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with clickhouse(tmp_path_factory.mktemp("clickhouse") / "data") as url:
         yield url

@@ -17,7 +17,7 @@ from penstock.catalog.memory import MemoryCatalog
 from penstock.catalog.postgres import PostgresCatalog
 from penstock.catalog.sqlite import SqliteCatalog
 from penstock.database.sqlite import TooNew
-from penstock.kernel.ports import Catalog, Item
+from penstock.kernel.ports.catalog import Catalog, Item
 from penstock.kernel.problems import Conflict, StoreUnavailable
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

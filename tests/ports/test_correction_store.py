@@ -12,7 +12,8 @@ from penstock.kernel.chunk import Chunk
 from penstock.kernel.correction import Corrected, Refusal, Revision
 from penstock.kernel.event import Outcome
 from penstock.kernel.identity import hash_bodies, identify
-from penstock.kernel.ports import Flush, UsageStore
+from penstock.kernel.ports.fold_store import Flush
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.record import Marker
 from penstock.kernel.stored import LogPlace, StoredEvents
 from penstock.kernel.stored_chunk import StoredChunk

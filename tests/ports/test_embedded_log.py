@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.kernel.ports import LogDamaged
+from penstock.kernel.ports.event_log import LogDamaged
 from penstock.kernel.problems import LogUnavailable
 from penstock.kernel.record import Kind
 from penstock.log.embedded import EmbeddedLog, LogRefused

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kafka_part import kafka_settings
-from penstock.kernel.ports import Appended, EventLog, LogTrimmed
+from penstock.kernel.ports.event_log import Appended, EventLog, LogTrimmed
 from penstock.kernel.problems import LogUnavailable
 from penstock.kernel.record import Kind
 from penstock.log.embedded import EmbeddedLog

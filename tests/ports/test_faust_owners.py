@@ -17,7 +17,7 @@ from penstock.aggregator.quarantine import Quarantine
 from penstock.aggregator.store.memory import MemoryUsageStore
 from penstock.ids.memory import MemoryShelf
 from penstock.kernel.cell import CONSERVATION
-from penstock.kernel.ports import EventLog, LogDamaged
+from penstock.kernel.ports.event_log import EventLog, LogDamaged
 from penstock.kernel.record import Kind, LogRecord
 from penstock.log.kafka import KafkaLog, KafkaSettings
 from penstock.log.memory import MemoryLog

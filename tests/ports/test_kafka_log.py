@@ -19,7 +19,7 @@ from aiokafka.record._crc32c import crc
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from kafka_part import kafka_settings
-from penstock.kernel.ports import LogDamaged
+from penstock.kernel.ports.event_log import LogDamaged
 from penstock.kernel.problems import LogUnavailable
 from penstock.kernel.record import Kind
 from penstock.log.kafka import KafkaLog, KafkaSettings, TopicRefused

@@ -17,7 +17,7 @@ from penstock.contracts.store.sqlite import SqliteLedger
 from penstock.database.sqlite import TooNew
 from penstock.kernel.entry import Entry, Transaction
 from penstock.kernel.money import USD, Amount, Unit
-from penstock.kernel.ports import Ledger
+from penstock.kernel.ports.ledger import Ledger
 from penstock.kernel.problems import Conflict, StoreUnavailable
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 5, tzinfo=UTC)

@@ -28,7 +28,7 @@ from penstock.database.postgres import Connection, PostgresDatabase
 from penstock.database.sqlite import TooNew
 from penstock.kernel.entry import Entry, Transaction
 from penstock.kernel.money import USD, Amount
-from penstock.kernel.ports import Item
+from penstock.kernel.ports.catalog import Item
 from penstock.kernel.problems import Conflict, Refused, StoreUnavailable, Unprocessable
 from postgres_part import Server, without_postgres
 

@@ -9,9 +9,9 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 
-from simulation.every_weakening import WEAKENINGS
 from simulation.scenario import play
-from simulation.weakenings import Weakening
+from simulation.weakenings.everything import WEAKENINGS
+from simulation.weakenings.switch import Weakening
 from simulation.world import Plan, World
 
 

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
+import level_reference
 import reference
 from builders import Body
-from penstock.kernel.cell import CONSERVATION, CORRECTIONS, FILLED_US, Cell, CellKey
+from penstock.kernel.cell import COMBINATIONS, CONSERVATION, CORRECTIONS, FILLED_US, Cell, CellKey
 from penstock.kernel.record import Marker
 from penstock.kernel.usage import Usage, UsageQuery
+from penstock.kernel.window import Span
 from simulation.faulty_store import Tables
 from simulation.oracle import Account, Oracle, Value
 from simulation.traffic import TENANTS
 
 Rows = dict[tuple[Any, ...], tuple[Any, int]]
+
+
+class Cut(NamedTuple):
+    """The questions of one consistent read, its answers, and the revisions of each metric that may have given them."""
+
+    queries: tuple[UsageQuery, ...]
+    answers: tuple[Usage, ...]
+    revisions: Mapping[str, Sequence[str]]
 
 
 class Falsified(AssertionError):
@@ -28,7 +38,7 @@ def require(holds: bool, what: str) -> None:
 
 
 def value_of(cell: Cell) -> Value:
-    return Value(cell.events, cell.value, (cell.latest_us, cell.latest_id))
+    return Value(cell.events, cell.value, (cell.latest_us, cell.latest_id), cell.weighted)
 
 
 def check_row(oracle: Oracle, key: CellKey, cell: Cell) -> None:
@@ -43,7 +53,9 @@ def check_marker(oracle: Oracle, tables: Tables, marker: Marker) -> None:
     account = oracle.account(marker.partition)
     fills = tables.fills(marker.partition)
     for key in account.history:
-        if key[1] not in (CONSERVATION, CORRECTIONS) and fills.get((marker.partition, key[1])) != FILLED_US:
+        is_folded = key[1] in (CONSERVATION, CORRECTIONS) or (key[1] == COMBINATIONS and key[4][1:] == ())
+        filled = key[2] if key[1] == COMBINATIONS else key[1]
+        if not is_folded and fills.get((marker.partition, filled)) != FILLED_US:
             continue  # until it is filled, an absent cell is not zero
         change = oracle.cell_at(key, marker.offset)
         if change is not None:
@@ -119,33 +131,56 @@ def check_acknowledged(oracle: Oracle, acknowledged: set[tuple[str, str]], accep
     require(accepted <= kept, f"accepted, but refused behind the log: {accepted - kept}")
 
 
-def check_cut(
-    oracle: Oracle, bodies: dict[str, tuple[str, Body]], queries: Sequence[UsageQuery], answers: Sequence[Usage]
-) -> None:
-    """A consistent read is what the reference model says of the log up to the vector that the read names."""
-    require(len({usage.vector for usage in answers}) == 1, "one read has several vectors")
-    for query, usage in zip(queries, answers, strict=True):
-        _, body = bodies[query.metric_id]
-        expected = expected_rows(body, oracle.events_of(query.metric_id, usage.vector), query)
-        found = {(row.span, row.groups, row.customer_key): (row.value, row.events) for row in usage.rows}
-        require(found == expected, f"{query} at {usage.vector} was answered {found}, not {expected}")
+def check_cut(oracle: Oracle, bodies: Mapping[str, tuple[str, Body]], cut: Cut) -> None:
+    """A consistent read is what the reference model says of the log up to the vector that the read names.
+
+    One revision of each metric answers all questions of the read: one that every partition had been filled with.
+    """
+    require(len({usage.vector for usage in cut.answers}) == 1, "one read has several vectors")
+    asked: dict[str, list[tuple[UsageQuery, Usage]]] = {}
+    for query, usage in zip(cut.queries, cut.answers, strict=True):
+        asked.setdefault(query.metric_id, []).append((query, usage))
+    for metric_id, pairs in asked.items():
+        fits = [
+            revision
+            for revision in cut.revisions[metric_id]
+            if all(
+                _rows(usage) == expected_rows(oracle, bodies, revision, query, usage.vector) for query, usage in pairs
+            )
+        ]
+        require(bool(fits), f"{pairs} is what none of {cut.revisions[metric_id]} makes")
 
 
-def expected_rows(body: Body, events: Sequence[Body], query: UsageQuery) -> Rows:
+def _rows(usage: Usage) -> Rows:
+    return {(row.span, row.groups, row.customer_key): (row.value, row.events) for row in usage.rows}
+
+
+def expected_rows(
+    oracle: Oracle, bodies: Mapping[str, tuple[str, Body]], revision: str, query: UsageQuery, vector: Sequence[int]
+) -> Rows:
+    """What the reference model makes of the events in the revision as of a vector."""
+    body = bodies[revision][1]
     boxes: dict[tuple[Any, ...], list[Body]] = {}
-    for event in events:
+    for event in oracle.events_of(revision, vector):
         if event["customer_id"] not in query.customers:
             continue
         if any(reference.text(reference.prop(event, name)) not in values for name, values in query.filters):
             continue
         groups = tuple(reference.text(reference.prop(event, name)) for name in query.group_by)
-        customer = event["customer_id"] if query.by_customer_key else None
-        for span in query.spans:
-            if span.start <= event["timestamp"] < span.end:
-                boxes.setdefault((span, groups, customer), []).append(event)
+        boxes.setdefault((groups, event["customer_id"] if query.by_customer_key else None), []).append(event)
     found: Rows = {}
-    for place, box in boxes.items():
-        value, counted = reference.aggregate(body, box)
-        if counted:
-            found[place] = (value, int(value or 0) if body["aggregation_type"] == "UNIQUE" else counted)
+    for (groups, customer), box in boxes.items():
+        for span in query.spans:
+            value, events = _figure(body, box, span)
+            if events or (value and body["aggregation_type"] == "TIME_WEIGHTED_SUM"):
+                found[span, groups, customer] = (value, events)
     return found
+
+
+def _figure(body: Body, box: Sequence[Body], span: Span) -> tuple[Any, int]:
+    """The value in a span, and how many events it counts there; of distinct values, how many there are."""
+    if body["aggregation_type"] == "TIME_WEIGHTED_SUM":
+        return level_reference.level_time(body, box, span.start, span.end)
+    inside = [event for event in box if span.start <= event["timestamp"] < span.end]
+    value, counted = reference.aggregate(body, inside) if inside else (None, 0)
+    return value, int(value or 0) if body["aggregation_type"] == "UNIQUE" else counted

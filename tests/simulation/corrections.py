@@ -11,7 +11,7 @@ from builders import rfc3339, to_json
 from penstock.aggregator.corrections import Corrections
 from penstock.catalog.memory import MemoryCatalog
 from penstock.kernel.control import Correction, EventAmended, EventVoided, encode_control
-from penstock.kernel.ports import UsageStore
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.problems import LogUnavailable
 from penstock.kernel.record import Kind
 from penstock.kernel.window import to_us

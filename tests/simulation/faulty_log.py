@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 
-from penstock.kernel.ports import Appended, LogTrimmed
+from penstock.kernel.ports.event_log import Appended, LogTrimmed
 from penstock.kernel.problems import LogUnavailable
 from penstock.kernel.record import Kind, LogIdentity, LogRecord
+from simulation.event_loop import Wait
 from simulation.world import DAY_US, HOUR_US, World
 
 LATE_US_MAX = 10 * HOUR_US  # DESIGN.md section 4: time-outs and clock errors together stay under 12 h
@@ -49,6 +50,8 @@ class FaultyLog:
         return Appended(partition, record.offset, appended_at_us)
 
     async def read(self, partition: int, start: int, bytes_max: int, wait_ms: int) -> list[LogRecord]:
+        if wait_ms:
+            await Wait()
         if start < self._firsts[partition]:
             raise LogTrimmed(f"partition {partition} starts at {self._firsts[partition]}, not {start}")
         out: list[LogRecord] = []

@@ -12,25 +12,57 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from penstock.aggregator.store.memory import MemoryUsageStore
 from penstock.kernel.cell import Cell, CellAnswer, CellKey, CellQuestion
 from penstock.kernel.correction import Corrected, as_corrected
+from penstock.kernel.event import Outcome
 from penstock.kernel.identity import BodyHashes, Identities
-from penstock.kernel.ports import Flush
+from penstock.kernel.ports.fold_store import Flush
 from penstock.kernel.problems import StoreUnavailable
 from penstock.kernel.record import Marker, Vector
 from penstock.kernel.stored import StoredEvents
-from penstock.kernel.window import Span
-from simulation.world import World
+from penstock.kernel.window import Span, to_us
+from simulation.event_loop import Died
+from simulation.world import HOUR_US, World
 
 INSERT_ORDER = ("events", "chunks", "ids", "dropped", "controls", "corrections", "touched", "cells", "cells", "marker")
 NO_MARKER = -1
 
 
-class Died(Exception):
-    """Where the process of this owner ended."""
+class Columns:
+    """Stored events in log order, read to be filtered."""
+
+    def __init__(self, events: StoredEvents) -> None:
+        self.table = events.table
+        self._owners = np.asarray(self.table["partition"]).astype(np.int64)
+        self._offsets = np.asarray(self.table["offset"]).astype(np.int64)
+        self._times_us = events.times_us
+        self._is_kept = np.asarray(self.table["outcome"]) != Outcome.QUARANTINED
+        self._tenants, self._customers = (np.array(self.table[n].to_pylist(), object) for n in ("tenant", "customer"))
+
+    def places(
+        self, tenant: str, customers: tuple[str, ...] | None, span: Span | None, as_of: Vector, partition: int | None
+    ) -> npt.NDArray[np.int64]:
+        """Which of them are asked for."""
+        through = np.full(self._owners.max(initial=0) + 1, -1, np.int64)
+        through[: len(as_of)] = as_of[: len(through)]
+        keep = self._is_kept & (self._tenants == tenant) & (self._offsets <= through[self._owners])
+        if partition is not None:
+            keep &= self._owners == partition
+        if span is not None:
+            keep &= (self._times_us >= to_us(span.start)) & (self._times_us < to_us(span.end))
+        at = np.flatnonzero(keep)
+        if customers is not None:
+            at = at[[name in customers for name in self._customers[at]]] if len(at) else at
+        return at
+
+    def hours(self, at: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
+        """The hours of events at these places, with how many there are."""
+        starts, counts = np.unique(self._times_us[at] // HOUR_US * HOUR_US, return_counts=True)
+        return list(zip(starts.tolist(), counts.tolist(), strict=True))
 
 
 class Tables(MemoryUsageStore):
@@ -39,7 +71,7 @@ class Tables(MemoryUsageStore):
     def __init__(self, check_row: Callable[[CellKey, Cell], None], check_marker: Callable[[Marker], None]) -> None:
         super().__init__()
         self._check_row, self._check_marker = check_row, check_marker
-        self._joined: StoredEvents | None = None  # all of them, in log order
+        self._columns: Columns | None = None  # of all stored events, until there are more
 
     def insert(self, part: Flush) -> None:
         """Write a part of a flush; a marker at `NO_MARKER` is none."""
@@ -47,7 +79,7 @@ class Tables(MemoryUsageStore):
             self._check_row(key, cell)
         self.flush(part)
         if part.events or part.chunks:
-            self._joined = None
+            self._columns = None
         if part.marker.offset == NO_MARKER:
             if self._markers[part.marker.partition].offset == NO_MARKER:
                 del self._markers[part.marker.partition]
@@ -64,25 +96,33 @@ class Tables(MemoryUsageStore):
         return self._cells
 
     def stored_events(self) -> StoredEvents:
-        return StoredEvents.concat(list(self._events.values()))
+        """All of them, in log order."""
+        return StoredEvents.concat([rows for _, rows in sorted(self._events.items(), key=itemgetter(0))])
 
     def read_events(
         self, tenant: str, customers: tuple[str, ...] | None, span: Span | None, as_of: Vector, partition: int | None
     ) -> Iterator[StoredEvents]:
         """As the reference does, but filtered all at once: records here are many and small."""
-        if self._joined is None:
-            self._joined = StoredEvents.concat([rows for _, rows in sorted(self._events.items(), key=itemgetter(0))])
-        table = self._joined.table
-        owners, offsets = np.asarray(table["partition"]), np.asarray(table["offset"]).astype(np.int64)
-        keep = offsets <= np.array(as_of, np.int64)[owners]
-        if partition is not None:
-            keep &= owners == partition
-        came = StoredEvents(table.filter(pa.array(keep))).of(tenant, customers, span)
+        if self._columns is None:
+            self._columns = Columns(self.stored_events())
+        at = self._columns.places(tenant, customers, span, as_of, partition)
         through = {p: offset for p, offset in enumerate(as_of) if partition in (None, p)}
-        yield from as_corrected([came], self._revisions(tenant, customers, span, through))
+        came = [StoredEvents(self._columns.table.take(pa.array(at)))] if len(at) else []
+        yield from as_corrected(came, self._revisions(tenant, customers, span, through))
 
     def held_corrections(self) -> dict[tuple[int, int], Corrected]:
         return self._corrections
+
+    def event_hours(self, tenant: str, partition: int, through: int) -> list[tuple[int, int]]:
+        """As the reference does, all at once too; whatever a correction changes, its event has an hour."""
+        if self._columns is None:
+            self._columns = Columns(self.stored_events())
+        as_of = tuple(through if p == partition else -1 for p in range(partition + 1))
+        found = dict(self._columns.hours(self._columns.places(tenant, None, None, as_of, partition)))
+        for revision in self._revisions(tenant, None, None, {partition: through}):
+            hour_us = revision.time_us // HOUR_US * HOUR_US
+            found[hour_us] = found.get(hour_us, 0) + 1
+        return sorted(found.items())
 
     def power_cut(self) -> None:
         """Nothing is lost: an insert is on disk before it is acknowledged."""
@@ -111,7 +151,7 @@ class Connection:
         if fate in ("killed after", "unheard", "twice"):
             self._tables.insert(part)
         if fate in ("late", "twice"):
-            world.at(world.now_us + world.chance.randrange(1, world.plan.days * 3_600_000_000), self._again(part))
+            world.at(world.now_us + world.chance.randrange(1, world.plan.days * HOUR_US), self._again(part))
         if fate.startswith("killed"):
             self.is_cut = True
         self._refuse_if_cut()
@@ -170,9 +210,13 @@ class Connection:
         self._refuse_if_cut()
         fate = None
         if self._world.fault(2 * self._world.plan.insert_fault_share):
-            fate = self._world.chance.choice(["lost", "half", "unheard"])
+            fate = self._world.chance.choice(["lost", "half", "unheard", "late"])
             self._world.tell(f"fill of {metric} in {partition}: {fate}")
-        if fate == "half":
+        if fate == "late":
+            due_us = self._world.now_us + self._world.chance.randrange(1, self._world.plan.days * HOUR_US)
+            late = {key: copy.copy(cell) for key, cell in cells.items()}
+            self._world.at(due_us, lambda: self._tables.write_fill(partition, metric, late, through_us))
+        elif fate == "half":
             self._tables.write_fill(partition, metric, dict(sorted(cells.items(), key=repr)[::2]), 0)
         elif fate != "lost":
             self._tables.write_fill(partition, metric, cells, through_us)

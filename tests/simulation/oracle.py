@@ -7,6 +7,7 @@ a record's bytes. The constants are written out, so that a wrong one in the prod
 from __future__ import annotations
 
 import bisect
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ class Value(NamedTuple):
     events: int = 0
     value: Decimal = Decimal(0)
     latest: tuple[int, str] = (0, "")
+    weighted: Decimal = Decimal(0)  # of a level's changes: each x microseconds from the start of the window
 
 
 class Row(NamedTuple):
@@ -57,7 +59,7 @@ class Account:
     folded: int = 0  # how many records
     said: int = -1  # the last record that is no tick
     known: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)  # body and day, by tenant and id
-    metrics: dict[str, tuple[str, Body]] = field(default_factory=dict)  # tenant and body, by id
+    metrics: dict[str, tuple[str, Body]] = field(default_factory=dict)  # tenant and body, by id of the revision
     until: dict[str, int] = field(default_factory=dict)  # where a metric was archived
     sequences: dict[str, int] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)  # as they are now
@@ -70,7 +72,7 @@ class Account:
 
 
 class Oracle:
-    """Folds the log on demand. `bodies` are the metrics' definitions by id, which the scenario adds to."""
+    """Folds the log on demand. `bodies` are the metrics' definitions by revision, which the scenario adds to."""
 
     def __init__(self, history: Sequence[Sequence[LogRecord]], bodies: Mapping[str, tuple[str, Body]]) -> None:
         self._log, self._bodies = history, bodies
@@ -147,6 +149,7 @@ def _event(account: Account, offset: int, place: int, tenant: str, event: Body) 
                 key = _key(account.partition, tenant, metric_id, body, event)
                 if key is not None:
                     _change(account, key, offset, _plus(body, _last(account, key), event))
+                    _combine(account, key, offset)
                     outcome = "COUNTED"
         account.rows.append(Row(offset, place, tenant, event, outcome))
         account.originals.append(account.rows[-1])
@@ -193,6 +196,7 @@ def _control(account: Account, record: LogRecord, bodies: Mapping[str, tuple[str
                 filled[key] = _plus(body, filled.get(key, Value()), row.event)
     for key, value in filled.items():
         _change(account, key, record.offset, value)
+        _combine(account, key, record.offset, "filled")
 
 
 def _correct(account: Account, offset: int, control: Body) -> None:
@@ -214,6 +218,7 @@ def _correct(account: Account, offset: int, control: Body) -> None:
                 if _key_of(account.partition, metric_id, body, each) == key:
                     value = _plus(body, value, each.event)
             _change(account, key, offset, value)
+            _combine(account, key, offset)
     if before.outcome != row.outcome:
         hour, moved = account.hours[row.offset], (before.outcome, row.outcome)
         key = (row.tenant, "penstock.corrections", "", hour, moved, None, account.partition)
@@ -246,6 +251,19 @@ def _key(partition: int, tenant: str, metric_id: str, body: Body, event: Body) -
     return tenant, metric_id, event["customer_id"], window, groups, member, partition
 
 
+def _combine(account: Account, key: Key, offset: int, *marks: str) -> None:
+    """The first record that brings a group combination to a day; what is filled is told apart."""
+    tenant, metric_id, _, window, groups, _, partition = key
+    if groups:
+        day = window // DAY_US * DAY_US
+        date = (EPOCH + timedelta(microseconds=day)).date().isoformat()
+        text = json.dumps(groups, ensure_ascii=False, separators=(",", ":")).encode()
+        member = hashlib.blake2b(text, digest_size=16).hexdigest()
+        place = (tenant, "penstock.combinations", metric_id, day, (date, *marks), member, partition)
+        if place not in account.history:
+            _change(account, place, offset, Value(1))
+
+
 def _plus(body: Body, held: Value, event: Body) -> Value:
     kind, events = body["aggregation_type"], held.events + 1
     if kind in ("COUNT", "UNIQUE"):
@@ -256,9 +274,11 @@ def _plus(body: Body, held: Value, event: Body) -> Value:
     if kind == "LATEST":
         return Value(events, number, latest) if not held.events or latest > held.latest else Value(events, *held[1:])
     with localcontext(prec=200):
-        if not held.events or (kind == "MAX" and number > held.value) or (kind == "MIN" and number < held.value):
-            return Value(events, number)
-        return Value(events, held.value + number if kind == "SUM" else held.value)
+        if kind in ("SUM", "TIME_WEIGHTED_SUM"):
+            weight = event["time_us"] % QUARTER_US if kind == "TIME_WEIGHTED_SUM" else 0
+            return Value(events, held.value + number, weighted=held.weighted + number * weight)
+    is_greater = number > held.value if kind == "MAX" else number < held.value
+    return Value(events, number if not held.events or is_greater else held.value)
 
 
 def _last(account: Account, key: Key) -> Value:

@@ -6,11 +6,14 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import cast
 
+from penstock.aggregator.auditor import WINDOWS_END_US, Auditor
 from penstock.aggregator.usage import UsageService
-from penstock.kernel.ports import UsageStore
-from penstock.kernel.problems import StoreUnavailable
-from penstock.kernel.usage import Usage, UsageQuery
+from penstock.kernel.cell import FILLED_US
+from penstock.kernel.ports.usage_store import UsageStore
+from penstock.kernel.problems import LogUnavailable, StoreUnavailable
+from penstock.kernel.usage import UsageQuery
 from penstock.kernel.window import Span, from_us
+from simulation.check import Cut, require
 from simulation.definitions import Definitions
 from simulation.faulty_store import ReaderView, Tables
 from simulation.traffic import CUSTOMERS, HOT_US, TENANTS
@@ -32,36 +35,67 @@ class ReaderClock:
 
 
 class Readers:
-    """Whoever asks. `cuts` are the questions of one consistent read, and its answers."""
+    """Whoever asks: for usage, whose answers are kept in `cuts`, and the auditor."""
 
     def __init__(self, world: World, tables: Tables, definitions: Definitions) -> None:
         self._world, self._definitions = world, definitions
         view = cast(UsageStore, ReaderView(world, tables))  # a reader asks for no more of it
+        self._tables = tables
         self._usage = UsageService(view, definitions.metrics, world.plan.partitions)
-        self.cuts: list[tuple[tuple[UsageQuery, ...], tuple[Usage, ...]]] = []
+        self._auditor = Auditor(view, world.plan.partitions)
+        self.cuts: list[Cut] = []
 
     def read(self) -> None:
         """Some questions of one tenant, all of one cut."""
         chance = self._world.chance
         tenant = chance.choice(TENANTS)
-        mine = [metric_id for metric_id, (owner, _) in self._definitions.bodies.items() if owner == tenant]
+        mine = [metric_id for metric_id, owner in self._definitions.tenants.items() if owner == tenant]
         if mine:
             self._ask([self._query(tenant, chance.choice(mine)) for _ in range(chance.randrange(1, 4))])
 
     def read_all(self) -> None:
         """Every metric from stored events alone."""
         spans = self._ragged_spans(6)
-        for metric_id, (tenant, _) in self._definitions.bodies.items():
+        for metric_id, tenant in self._definitions.tenants.items():
             self._ask([UsageQuery(tenant, metric_id, CUSTOMERS, spans)])
 
+    def audit(self) -> None:
+        """Every cell that there is of a metric is what stored events make, whatever is under way."""
+        chance = self._world.chance
+        metric_id = chance.choice(sorted(self._definitions.bodies))
+        tenant = self._definitions.bodies[metric_id][0]
+        found = self._auditor.cells(tenant, metric_id, None, (0, WINDOWS_END_US))
+        require(not found.differences, f"the auditor finds {found.differences}")
+        self._world.tell(f"audited {found.cells} cells of {metric_id}")
+
+    def retire_replaced(self) -> None:
+        """As its chore does: what no reader needs any more is not folded any more."""
+        try:
+            self._usage.retire_replaced()
+        except LogUnavailable:
+            self._world.tell("the end of a revision waits in the outbox")
+
     def _ask(self, queries: list[UsageQuery]) -> None:
+        before = {query.metric_id: self._filled(query)[-1:] for query in queries}
         try:
             usage = self._usage.usage(*queries)
         except StoreUnavailable as exc:
             self._world.tell(f"a reader gave up: {exc}")
             return
         self._world.tell(f"read {[(q.metric_id, len(u.rows)) for q, u in zip(queries, usage, strict=True)]}")
-        self.cuts.append((tuple(queries), usage))
+        revisions = {}
+        for query in queries:
+            filled, newest = self._filled(query), before[query.metric_id]
+            revisions[query.metric_id] = filled[filled.index(newest[0]) :] if newest else filled
+        self.cuts.append(Cut(tuple(queries), usage, revisions))
+
+    def _filled(self, query: UsageQuery) -> list[str]:
+        """The revisions of a metric that every partition is filled with, oldest first."""
+        definition = self._definitions.metrics.find(query.tenant, query.metric_id)
+        assert definition is not None
+        fills, partitions = self._tables.fills(None), range(self._world.plan.partitions)
+        known = [revision.metric.id for revision in definition.history]
+        return [id for id in known if all(fills.get((partition, id)) == FILLED_US for partition in partitions)]
 
     def _query(self, tenant: str, metric_id: str) -> UsageQuery:
         chance = self._world.chance

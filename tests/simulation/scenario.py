@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import tempfile
@@ -11,20 +12,22 @@ from pathlib import Path
 
 import pytest
 
-from penstock.aggregator import consume, fold, metrics, usage
+from penstock.aggregator import consume, cut, fill_job, fold, metrics, usage
 from penstock.gateway import coalescer, ticker
 from penstock.kernel.cell import Cell, CellKey
+from penstock.kernel.chunk import Chunk
 from penstock.kernel.record import Marker
 from simulation import check
 from simulation.corrections import Correctors
 from simulation.definitions import Definitions
+from simulation.event_loop import ASYNCIO
 from simulation.faulty_log import FaultyLog
 from simulation.faulty_store import Tables
 from simulation.fleet import Fleet
 from simulation.oracle import Oracle
 from simulation.readers import ReaderClock, Readers
 from simulation.traffic import Clients
-from simulation.world import DAY_US, HOUR_US, World, inline_asyncio
+from simulation.world import DAY_US, HOUR_US, World
 from unit.ids import shelf_world
 
 Weaken = Callable[[pytest.MonkeyPatch, "Simulation"], None]
@@ -51,11 +54,15 @@ class Simulation:
             (self.clients.restart_gateway, 3),
             (self.fleet.act, 50),
             (self.fleet.kill, 2),
+            (self.fleet.release, 1),
             (self.fleet.power_cut, 1),
             (self.definitions.define, 4),
+            (self.definitions.revise, 3),
             (self.definitions.archive, 2),
             (self.definitions.send_pending, 2),
             (self.readers.read, 7),
+            (self.readers.retire_replaced, 2),
+            (self.readers.audit, 2),
         ]
         self.correctors = Correctors(self.world, self.log, self.tables, self.clients)
         if plan.has_corrections:
@@ -106,8 +113,8 @@ class Simulation:
     def _check(self) -> None:
         check.check_end(self.oracle, self.tables)
         check.check_acknowledged(self.oracle, self.clients.acknowledged, self.clients.accepted)
-        for queries, answers in self.readers.cuts:
-            check.check_cut(self.oracle, self.definitions.bodies, queries, answers)
+        for read in self.readers.cuts:
+            check.check_cut(self.oracle, self.definitions.bodies, read)
 
 
 def play(world: World, weaken: Weaken | None = None, rows_checked: bool = True) -> None:
@@ -120,25 +127,26 @@ def play(world: World, weaken: Weaken | None = None, rows_checked: bool = True) 
         try:
             simulation.play()
         finally:
-            for close in world.closing:
-                close()
+            simulation.fleet.close()
 
 
 def _simulate(patch: pytest.MonkeyPatch, world: World) -> None:
     """The product without threads, clocks and luck, and with limits so small that little is enough."""
     numbers = itertools.count()
-    inline = inline_asyncio(world)
-    for shell in (consume, coalescer, ticker):
-        patch.setattr(shell, "asyncio", inline)
+    for shell in (consume, fill_job, coalescer, ticker):
+        patch.setattr(shell, "asyncio", ASYNCIO)
+    patch.setattr(fill_job, "EVENTS_PER_BATCH", world.plan.fill_events_max)
+    patch.setattr(Chunk, "decode", functools.cache(Chunk.decode))  # every owner reads the same few records
     patch.setattr(fold, "WHOLE_EVENTS_MIN", world.plan.whole_events_min)
     patch.setattr(consume, "time", types.SimpleNamespace(monotonic_ns=lambda: world.now_us * 1_000))
     patch.setattr(consume, "CELLS_MAX", world.plan.cells_max)
     patch.setattr(consume, "RECORDS_PER_STEP_MAX", 1)
-    patch.setattr(usage, "time", ReaderClock(world))
-    patch.setattr(usage, "CONSISTENT_TRIES_MAX", 4)
+    for reader in (cut, usage):
+        patch.setattr(reader, "time", ReaderClock(world))
+    patch.setattr(cut, "CONSISTENT_TRIES_MAX", 4)
     patch.setattr(metrics, "uuid", types.SimpleNamespace(uuid4=lambda: f"control-{next(numbers)}"))
-    for name in ("penstock.aggregator.consume", "penstock.gateway.ticker", "penstock.ids.shelf"):
-        patch.setattr(logging.getLogger(name), "disabled", True)  # what fails here is meant to
+    for name in ("aggregator.consume", "aggregator.fill_job", "gateway.ticker", "ids.shelf"):
+        patch.setattr(logging.getLogger(f"penstock.{name}"), "disabled", True)  # what fails here is meant to
     if world.plan.has_files:
         shelf_world.tiny(patch)
         patch.setattr("os.fsync", lambda descriptor: None)

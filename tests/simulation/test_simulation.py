@@ -6,8 +6,8 @@ import pytest
 
 from simulation.__main__ import failure_of
 from simulation.check import Falsified
-from simulation.every_weakening import WEAKENINGS
 from simulation.scenario import play
+from simulation.weakenings.everything import WEAKENINGS
 from simulation.world import Plan, World
 
 SEEDS = 50

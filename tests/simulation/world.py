@@ -5,8 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
-import types
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -34,7 +33,7 @@ class Plan(msgspec.Struct, frozen=True):
     clock_fault_share: float
     insert_fault_share: float
     pause_share: float
-    is_ahead: bool  # owners fold on while a flush is written
+    fill_events_max: int  # in one batch
     whole_events_min: int  # records of so many events are stored whole
     has_files: bool  # ids of some pods are in files
     has_corrections: bool
@@ -55,7 +54,7 @@ class Plan(msgspec.Struct, frozen=True):
             clock_fault_share=chance.choice([0, 0, 0.05]),
             insert_fault_share=chance.choice([0.01, 0.04, 0.08]),
             pause_share=chance.choice([0, 0.03, 0.1]),
-            is_ahead=chance.random() < 0.7,
+            fill_events_max=chance.choice([1, 4, 50_000]),
             whole_events_min=chance.choice([3, 256]),
             has_files=chance.random() < 0.15,
             has_corrections=chance.random() < 0.4,
@@ -71,7 +70,6 @@ class World:
         self.now_us = START_US
         self.is_calm = False  # at the end nothing fails any more
         self.told: list[str] = []
-        self.closing: list[Callable[[], None]] = []
         self.meanwhile: Callable[[], None] = lambda: None  # what others do while somebody is paused
         self._agenda: list[tuple[int, int, Callable[[], object]]] = []
         self._number = itertools.count()
@@ -117,64 +115,3 @@ def run_now(coroutine: Coroutine[Any, Any, T]) -> T:
         result: T = done.value
         return result
     raise AssertionError("a coroutine waited for what is not simulated")
-
-
-async def _to_thread(call: Callable[..., T], *args: Any) -> T:
-    return call(*args)
-
-
-async def _gather(*awaitables: Awaitable[Any], return_exceptions: bool = False) -> list[Any]:
-    """One after the other; each is done, whatever became of those before it."""
-    outcomes: list[Any] = []
-    for awaitable in awaitables:
-        try:
-            outcomes.append(await awaitable)
-        except Exception as exc:
-            outcomes.append(exc)
-    failed = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
-    if failed and not return_exceptions:
-        raise failed[0]
-    return outcomes
-
-
-class _Never:
-    """An event that nobody waits for."""
-
-
-class _Task:
-    """A coroutine that runs as soon as it is made, or not before somebody waits for it."""
-
-    def __init__(self, coroutine: Coroutine[Any, Any, None], is_eager: bool) -> None:
-        self._coroutine = coroutine
-        self._is_done = False
-        self._failure: Exception | None = None
-        if is_eager:
-            self._run()
-
-    def _run(self) -> None:
-        self._is_done = True
-        try:
-            run_now(self._coroutine)
-        except Exception as exc:
-            self._failure = exc
-
-    def __await__(self) -> Iterator[None]:
-        if not self._is_done:
-            self._run()
-        if self._failure is not None:
-            raise self._failure
-        return iter(())
-
-    def close(self) -> None:
-        self._coroutine.close()
-
-
-def inline_asyncio(world: World) -> types.SimpleNamespace:
-    """What the product's shells use of `asyncio`, without a loop."""
-
-    def create_task(coroutine: Coroutine[Any, Any, None]) -> _Task:
-        task = _Task(coroutine, is_eager=world.chance.random() < 0.5)
-        world.closing.append(task.close)  # its owner may be killed before it runs
-        return task
-
-    return types.SimpleNamespace(to_thread=_to_thread, gather=_gather, create_task=create_task, Event=_Never)

@@ -20,7 +20,9 @@ from penstock.contracts.close import PoolLocks
 from penstock.contracts.store.postgres import PostgresLedger, PostgresPools
 from penstock.contracts.store.sqlite import SqliteLedger
 from penstock.database.postgres import PostgresDatabase
-from penstock.kernel.ports import Catalog, EventLog, Ledger, Pools
+from penstock.kernel.ports.catalog import Catalog
+from penstock.kernel.ports.event_log import EventLog
+from penstock.kernel.ports.ledger import Ledger, Pools
 from penstock.kernel.problems import LogUnavailable, StoreUnavailable
 from penstock.log.embedded import EmbeddedLog
 from penstock.log.kafka import KafkaLog, KafkaSettings

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from penstock.aggregator.audit_chore import AuditChore, ReadLog
 from penstock.aggregator.auditor import Auditor
+from penstock.aggregator.cardinality import CardinalityWatch
 from penstock.aggregator.consume import Owner
 from penstock.aggregator.corrections import Corrections, SendTo
 from penstock.aggregator.faust_owners import FaustOwners
@@ -31,7 +32,10 @@ from penstock.app.route_table import aggregator_routes
 from penstock.app.services import USAGE
 from penstock.ids.shelf import Shelf
 from penstock.kernel.control import Control, Correction, encode_control
-from penstock.kernel.ports import Catalog, Clock, Customers, EventLog, GatewayMemory
+from penstock.kernel.ports.catalog import Catalog
+from penstock.kernel.ports.clock import Clock
+from penstock.kernel.ports.event_log import EventLog
+from penstock.kernel.ports.siblings import Customers, GatewayMemory
 from penstock.kernel.problems import LogUnavailable
 from penstock.kernel.record import Kind, LogRecord, Vector
 from penstock.kernel.window import to_us
@@ -41,6 +45,7 @@ from penstock.web.route import Route
 CONTROL_TIMEOUT_S = 30
 READ_TIMEOUT_S = 30
 PENDING_INTERVAL_S = 5
+CARDINALITY_INTERVAL_S = 15
 US_PER_S, US_PER_HOUR = 1_000_000, 3_600_000_000
 
 logger = logging.getLogger(__name__)
@@ -73,6 +78,7 @@ class AggregatorPart(Part):
         self.transactions = Transactions(store, self.metrics, log.identity)
         self.usage_cache = UsageCache(config.usage_cache_bytes_max, common.telemetry.usage_looked_up)
         self.usage = UsageService(store, self.metrics, config.partitions, self.usage_cache)
+        self._cardinality = CardinalityWatch(store, self.metrics, common.clock)
         self.auditor = Auditor(store, config.partitions)
         reader = log_reader(log, common.loop)
         self._audit_chore = AuditChore(self.auditor, store, reader, config.audit_events_max, random.Random())
@@ -119,6 +125,7 @@ class AggregatorPart(Part):
             lambda: self.runtime.owners,
             *self._met,
             self._clock,
+            self._config.group_combinations_max,
         )
 
     def served(self) -> Sequence[Served]:
@@ -150,6 +157,7 @@ class AggregatorPart(Part):
             Chore(PENDING_INTERVAL_S, self.metrics.send_pending),
             Chore(PENDING_INTERVAL_S, self.corrections.send_pending),
             Chore(PENDING_INTERVAL_S, self.usage.retire_replaced),
+            Chore(CARDINALITY_INTERVAL_S, self._cardinality.look),
         ]
         interval_ms = self._config.audit_interval_ms
         return [*chores, Chore(interval_ms / 1000, self.audit)] if interval_ms else chores
@@ -164,6 +172,7 @@ class AggregatorPart(Part):
 
     def observe(self) -> None:
         telemetry, now_us = self._telemetry, to_us(self._clock.now())
+        telemetry.exceeded(self._cardinality.exceeded)
         telemetry.usage_cache_bytes.set(self.usage_cache.held_bytes)
         if self._grouped is not None:
             observe(self._grouped, telemetry)

@@ -8,7 +8,7 @@ import msgspec
 
 from penstock.app.config import Config
 from penstock.app.telemetry import Telemetry
-from penstock.kernel.ports import Clock
+from penstock.kernel.ports.clock import Clock
 
 
 class Common(msgspec.Struct, frozen=True):

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import msgspec
 
+from penstock.kernel.meter import GROUP_COMBINATIONS_MAX
+
 PREFIX = "PENSTOCK_"
 
 
@@ -69,10 +71,11 @@ class Config(msgspec.Struct, frozen=True):
     tenant_events_per_s_max: int = 0
     tenant_bytes_per_s_max: int = 0
     body_timeout_ms: int = 30_000
-    fold_lag_ms_max: int = 600
+    fold_lag_ms_max: int = 1000
     dedupe_ids_max: int = 2_000_000
     memory_ids_max: int = 4_000_000
     usage_cache_bytes_max: int = 64 * 2**20
+    group_combinations_max: int = GROUP_COMBINATIONS_MAX
     log_retention_hours: int = 24
     finalize_interval_ms: int = 5_000
     audit_interval_ms: int = 60_000
@@ -121,6 +124,7 @@ class Config(msgspec.Struct, frozen=True):
 
 
 _AT_LEAST_1 = (
+    "group_combinations_max",
     "request_bytes_max",
     "request_events_max",
     "arrow_events_max",

@@ -12,7 +12,9 @@ from penstock.app.part import Chore, Part
 from penstock.app.services import CUSTOMERS
 from penstock.contracts.clock import TestClock
 from penstock.contracts.http_api import ContractsService
-from penstock.kernel.ports import Catalog, Ledger, Pools, Rating, UsageReader
+from penstock.kernel.ports.catalog import Catalog
+from penstock.kernel.ports.ledger import Ledger, Pools
+from penstock.kernel.ports.siblings import Rating, UsageReader
 from penstock.rpc.server import Served
 from penstock.web.route import Route
 

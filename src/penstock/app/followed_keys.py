@@ -17,7 +17,8 @@ import msgspec
 from penstock.app.health import NotReady
 from penstock.catalog.memory import MemoryCatalog
 from penstock.gateway.keys import KIND, Keys
-from penstock.kernel.ports import Catalog, Clock, Item
+from penstock.kernel.ports.catalog import Catalog, Item
+from penstock.kernel.ports.clock import Clock
 from penstock.kernel.problems import Unauthorized
 from penstock.rpc.port import Service
 from penstock.rpc.reply import ServiceUnavailable

@@ -22,7 +22,7 @@ from penstock.gateway.grpc_server import GrpcServer, GrpcSettings
 from penstock.gateway.ingest import Gateway, GatewaySettings
 from penstock.gateway.keys import Keys
 from penstock.gateway.rate_limit import RateLimits
-from penstock.kernel.ports import Catalog
+from penstock.kernel.ports.catalog import Catalog
 from penstock.rpc.server import Served
 from penstock.web.route import Principal, Route
 

@@ -9,7 +9,8 @@ from penstock.app.adapters import kafka_settings
 from penstock.app.config import Config
 from penstock.app.telemetry import Telemetry
 from penstock.ids.shelf import Shelf
-from penstock.kernel.ports import EventLog, UsageStore
+from penstock.kernel.ports.event_log import EventLog
+from penstock.kernel.ports.usage_store import UsageStore
 
 GROUP_SUFFIX = ".aggregator"
 US_PER_HOUR = 3_600_000_000

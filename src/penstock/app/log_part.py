@@ -8,7 +8,7 @@ from penstock.app.adapters import EMBEDDED
 from penstock.app.config import Config
 from penstock.app.health import Check
 from penstock.app.part import Part
-from penstock.kernel.ports import EventLog
+from penstock.kernel.ports.event_log import EventLog
 
 
 class LogPart(Part):

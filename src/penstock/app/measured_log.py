@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from penstock.app.telemetry import Telemetry
-from penstock.kernel.ports import Appended, EventLog
+from penstock.kernel.ports.event_log import Appended, EventLog
 from penstock.kernel.problems import LogUnavailable
 from penstock.kernel.record import Kind, LogIdentity, LogRecord
 

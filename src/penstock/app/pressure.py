@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Sequence
 
 from penstock.aggregator.consume import Owner
-from penstock.kernel.ports import Clock
+from penstock.kernel.ports.clock import Clock
 from penstock.kernel.window import to_us
 
 DELAY_MS_MAX = 500

@@ -19,7 +19,7 @@ from penstock.app.adapters import EMBEDDED, kafka_settings, open_log
 from penstock.app.audit_command import say
 from penstock.app.config import Config, from_environment
 from penstock.kernel.clock import SystemClock
-from penstock.kernel.ports import EventLog
+from penstock.kernel.ports.event_log import EventLog
 from penstock.kernel.problems import Problem, Refused
 from penstock.kernel.window import from_us, to_us
 from penstock.log.embedded import EmbeddedLog

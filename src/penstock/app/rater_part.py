@@ -9,7 +9,8 @@ from penstock.app.common import Common
 from penstock.app.health import Check
 from penstock.app.part import Part
 from penstock.app.services import RATING
-from penstock.kernel.ports import Catalog, UsageReader
+from penstock.kernel.ports.catalog import Catalog
+from penstock.kernel.ports.siblings import UsageReader
 from penstock.rater.http_api import routes as rater_routes
 from penstock.rater.run import RaterService
 from penstock.rpc.server import Served

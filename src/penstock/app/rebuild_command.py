@@ -15,7 +15,8 @@ from penstock.aggregator.rebuild import from_events, from_log, swap
 from penstock.aggregator.store.clickhouse import ClickHouseUsageStore
 from penstock.app.audit_command import line_of, say, summary
 from penstock.app.config import from_environment
-from penstock.kernel.ports import EventLog, UsageStore
+from penstock.kernel.ports.event_log import EventLog
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.problems import Problem, Refused
 from penstock.log.embedded import EmbeddedLog
 

@@ -22,7 +22,9 @@ from penstock.aggregator.usage import UsageService
 from penstock.contracts.http_api import ContractsService
 from penstock.gateway.http_api import KeysApi
 from penstock.gateway.keys import Keys
-from penstock.kernel.ports import Clock, Customers, GatewayMemory, UsageStore
+from penstock.kernel.ports.clock import Clock
+from penstock.kernel.ports.siblings import Customers, GatewayMemory
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.rater.http_api import routes as rater_routes
 from penstock.web.route import Request, Route, Scope
 
@@ -43,13 +45,14 @@ def aggregator_routes(
     customers: Customers,
     memory: GatewayMemory,
     clock: Clock,
+    group_combinations_max: int,
 ) -> list[Route]:
     def pipeline(_request: Request) -> object:
         """How far each partition is folded; a receipt's offset at or below `folded` is visible in usage."""
         return {"data": [{"partition": o.partition, "folded": o.offset, "clock_us": o.clock_us} for o in owners()]}
 
     return [
-        *AggregatorApi(metrics, usage, store, customers, clock).routes(),
+        *AggregatorApi(metrics, usage, store, customers, clock, group_combinations_max).routes(),
         *TransactionsApi(transactions, customers, memory).routes(),
         *CorrectionsApi(corrections).routes(),
         *AuditApi(auditor, customers).routes(),

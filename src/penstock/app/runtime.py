@@ -26,6 +26,7 @@ from penstock.app.common import Common
 from penstock.app.config import Config
 from penstock.app.forward import Forwarder
 from penstock.app.health import Health
+from penstock.app.listening import demand_free
 from penstock.app.logs import tell_loop_error
 from penstock.app.open_files import connections_max, raise_open_files_limit
 from penstock.app.part import Chore, Part
@@ -35,7 +36,7 @@ from penstock.app.tls import http_options
 from penstock.gateway.budget import Budget
 from penstock.gateway.ingest import Gateway
 from penstock.kernel.clock import SystemClock
-from penstock.kernel.ports import EventLog
+from penstock.kernel.ports.event_log import EventLog
 from penstock.kernel.problems import Problem
 from penstock.web.route import Request, Response, Route, Router, Scope
 
@@ -73,6 +74,7 @@ async def _serve(config: Config, assemble: Assemble, announce: Announce) -> None
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    demand_free(config.host, config.http_port)
     tls = http_options(config)  # refused before a file is opened
     common = Common(config, loop, SystemClock(), Telemetry())
     starting = asyncio.create_task(_started(assemble, common, announce))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from penstock.kernel.ports import Customers, GatewayMemory, Rating, UsageReader
+from penstock.kernel.ports.siblings import Customers, GatewayMemory, Rating, UsageReader
 from penstock.rpc.port import Service
 
 # A port is abstract and what stands in for it is not, which mypy cannot know.

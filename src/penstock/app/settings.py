@@ -106,6 +106,7 @@ GROUPS = (
             "clickhouse_timeout_ms": "milliseconds after which a query is given up",
             "memory_ids_max": "ids of the aggregator's window in memory, 26 bytes each; older ones are in files",
             "usage_cache_bytes_max": "bytes of answers to usage questions that are kept; 0 keeps none",
+            "group_combinations_max": "group combinations that a metric may have on a day; a new metric takes it",
             "log_retention_hours": "hours that folded records stay in the log",
             "ready_lag_records_max": "records that a partition may be behind its log while the process counts as ready",
             "audit_interval_ms": "milliseconds between two passes of the auditor over a sample of cells; 0 makes none",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -114,6 +114,13 @@ class Telemetry:
         )
         self.audited_cells = self._counter("penstock_audited_cells", "Cells that the auditor has recomputed")
 
+        self.cardinality_exceeded = self._gauge(
+            "penstock_cardinality_exceeded",
+            "Days, of the last two, on which a metric has more group combinations than its limit; absent is none",
+            "tenant",
+            "metric",
+        )
+
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(name, meaning, labels, registry=self.registry)
 
@@ -167,6 +174,12 @@ class Telemetry:
         """The auditor has made a pass."""
         self.conservation_error.set(error_events)
         self.audited_cells.inc(cells)
+
+    def exceeded(self, days: Mapping[tuple[str, str], int]) -> None:
+        """On how many days each metric (tenant, id) that is beyond its limit is so."""
+        self.cardinality_exceeded.clear()
+        for (tenant, metric_id), count in days.items():
+            self.cardinality_exceeded.labels(self.tenant_label(tenant), metric_id).set(count)
 
     def _once(self, key: Hashable, labelled: Callable[[], Any]) -> Any:
         """The series of a metric, looked up once: finding it by its labels costs more than counting."""

@@ -9,7 +9,7 @@ from threading import Lock
 
 import msgspec
 
-from penstock.kernel.ports import Item
+from penstock.kernel.ports.catalog import Item
 from penstock.kernel.problems import Conflict
 from penstock.kernel.window import from_us, to_us
 

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from penstock.database.sqlite import SqliteFile
-from penstock.kernel.ports import Item
+from penstock.kernel.ports.catalog import Item
 from penstock.kernel.problems import Conflict
 from penstock.kernel.window import from_us, to_us
 

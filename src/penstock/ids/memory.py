@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from penstock.ids.segment import first_live
 from penstock.kernel.idset import IdSet
-from penstock.kernel.ports import FoldStore
+from penstock.kernel.ports.fold_store import FoldStore
 from penstock.kernel.record import Marker
 
 

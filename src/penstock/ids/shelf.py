@@ -22,7 +22,7 @@ from penstock.ids.segment import IdsDamaged, Position, Segment, first_live
 from penstock.ids.writing import live_counts, write
 from penstock.kernel.idrun import Run, SortedRun, newest_to_merge, rows_of
 from penstock.kernel.idset import IdSet
-from penstock.kernel.ports import FoldStore
+from penstock.kernel.ports.fold_store import FoldStore
 from penstock.kernel.record import Marker
 
 # A file's oldest days expire before its newest: for so long some of its rows, and of its filter's bytes, may be dead. A

@@ -20,6 +20,9 @@ CONSERVATION = "penstock.conservation"
 # own record; the groups are the outcome before and after. Conservation as it is now is the one moved by the other.
 CORRECTIONS = "penstock.corrections"
 
+# The metric under which it keeps the group combinations of each metric and day, as far as they are bounded.
+COMBINATIONS = "penstock.combinations"
+
 # How far a fill has come when all of it is written: beyond every window.
 FILLED_US = 2**62
 

@@ -17,6 +17,9 @@ from penstock.kernel.event import COUNTABLE_OUTCOMES, Outcome
 from penstock.kernel.stored import SCHEMA, StoredEvents
 from penstock.kernel.window import from_us, to_us
 
+# Stretch of offsets of the events, tenant, outcome before and after.
+Move = tuple[int, str, Outcome, Outcome]
+
 
 class Refusal(StrEnum):
     """Why a correction is without effect, for ever."""

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from enum import IntEnum
 
 import msgspec
@@ -42,16 +41,6 @@ class Verdict(IntEnum):
     DUPLICATE = 1
     CONFLICT = 2
     REJECTED = 3
-
-
-class NotAccepted(msgspec.Struct, frozen=True):
-    """What a gateway answered lately for events of one id that it did not accept, and the newest reason."""
-
-    duplicates: int
-    conflicts: int
-    rejected: int
-    reason: str
-    at: datetime
 
 
 class Outcome(IntEnum):

@@ -12,6 +12,8 @@ import msgspec
 # The text of a group value, or None where the event has no such property.
 GroupValue = str | None
 
+GROUP_COMBINATIONS_MAX = 10_000  # where a definition does not say otherwise
+
 
 class Aggregation(Enum):
     """The monoids that cells hold."""
@@ -57,6 +59,7 @@ class Metric(msgspec.Struct, frozen=True):
     """A billable metric of one tenant.
 
     `group_keys` are the property names by which its cells are grouped, in order; a query may group by any subset.
+    A UTC day with more than `group_combinations_max` combinations of their values, over all customers, has no figures.
     `aggregation_key` is the property that is summed, compared or counted; None for COUNT.
     """
 
@@ -68,6 +71,7 @@ class Metric(msgspec.Struct, frozen=True):
     event_types: EventTypeFilter = EventTypeFilter()
     property_filters: tuple[PropertyFilter, ...] = ()
     group_keys: tuple[str, ...] = ()
+    group_combinations_max: int = GROUP_COMBINATIONS_MAX
 
     @property
     def property_names(self) -> tuple[str, ...]:

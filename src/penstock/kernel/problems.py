@@ -11,6 +11,7 @@
     ├── TooLarge 413            body over its limit
     ├── UnsupportedMedia 415    a content type or content encoding that is not taken
     ├── Unprocessable 422       understood, but against a rule of the domain
+    │   └── CardinalityExceeded a metric has too many group combinations on a day to have a figure
     ├── TooMany 429             slow down; `retry_after_s` says for how long
     ├── LogUnavailable 503      no acknowledgement: the outcome is unknown, retry with the same ids
     └── StoreUnavailable 503    a store did not answer
@@ -74,6 +75,10 @@ class UnsupportedMedia(Problem):
 
 class Unprocessable(Problem):
     status, type, title = 422, "unprocessable", "Unprocessable"
+
+
+class CardinalityExceeded(Unprocessable):
+    type, title = "cardinality-exceeded", "Too many group combinations"
 
 
 class TooMany(Problem):

@@ -1,7 +1,7 @@
 """Stored events: what the aggregator keeps of every first occurrence, as columns. Append-only, never updated.
 
 A row's key is (partition, offset, place): where its event stands in the log. `outcome` says whether it counts; a
-quarantined event is kept but counts nowhere. `clock_day` is the day of the log clock on which its id was accepted.
+quarantined event is kept but counts nowhere. The day of the log clock on which an id was accepted stands with the id.
 """
 
 from __future__ import annotations
@@ -114,47 +114,29 @@ class StoredEvents:
         return out
 
 
-class StoredIds:
+class StoredIds(msgspec.Struct, eq=False):
     """The ids that one run of records brought, with the generation they belong to; written beside their events."""
 
-    def __init__(
-        self,
-        day: int,
-        identities: Identities,
-        bodies: BodyHashes,
-        offsets: npt.NDArray[np.int64],
-        indices: npt.NDArray[np.int64],
-        times_us: npt.NDArray[np.int64],
-    ) -> None:
-        self.day = day
-        self.identities = identities
-        self.bodies = bodies
-        self.offsets = offsets
-        self.indices = indices
-        self.times_us = times_us  # of the events: they lead from an id to its stored event
+    day: int
+    identities: Identities
+    bodies: BodyHashes
+    offsets: npt.NDArray[np.int64]
+    indices: npt.NDArray[np.int64]
+    times_us: npt.NDArray[np.int64]  # of the events: they lead from an id to its stored event
 
     def __len__(self) -> int:
         return len(self.identities)
 
 
-class DroppedIds:
+class DroppedIds(msgspec.Struct, eq=False):
     """The events of one run of records that the fold did not keep: duplicates, conflicts and late ones, by id."""
 
-    def __init__(
-        self,
-        day: int,
-        identities: Identities,
-        outcomes: npt.NDArray[np.uint8],
-        offsets: npt.NDArray[np.int64],
-        indices: npt.NDArray[np.int64],
-        times_us: npt.NDArray[np.int64],
-    ) -> None:
-        self.day = day
-        self.identities = identities
-        self.outcomes = outcomes
-        self.offsets = offsets
-        self.indices = indices
-        self.times_us = times_us
+    day: int
+    identities: Identities
+    outcomes: npt.NDArray[np.uint8]
+    offsets: npt.NDArray[np.int64]
+    indices: npt.NDArray[np.int64]
+    times_us: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.identities)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from penstock.kernel.ports import Appended
+from penstock.kernel.ports.event_log import Appended
 from penstock.kernel.problems import LogUnavailable
 from penstock.kernel.record import Kind, LogIdentity, LogRecord
 from penstock.log.group_commit import Append, GroupCommit, Trim

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from penstock.kernel.ports import Appended
+from penstock.kernel.ports.event_log import Appended
 from penstock.kernel.problems import LogUnavailable
 from penstock.kernel.record import Kind, LogRecord
 from penstock.log.high_water import HighWater

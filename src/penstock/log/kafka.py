@@ -11,7 +11,7 @@ from typing import Any
 from aiokafka import AIOKafkaClient
 from aiokafka.errors import CorruptRecordException, OffsetOutOfRangeError
 
-from penstock.kernel.ports import Appended, LogDamaged, LogTrimmed
+from penstock.kernel.ports.event_log import Appended, LogDamaged, LogTrimmed
 from penstock.kernel.problems import LogUnavailable
 from penstock.kernel.record import Kind, LogIdentity, LogRecord
 from penstock.log.kafka_errors import unavailable

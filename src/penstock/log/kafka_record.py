@@ -6,7 +6,7 @@ from typing import Any
 
 from aiokafka.record.memory_records import MemoryRecords
 
-from penstock.kernel.ports import LogDamaged
+from penstock.kernel.ports.event_log import LogDamaged
 from penstock.kernel.record import Kind, LogRecord
 
 LOG_APPEND_TIME = 1

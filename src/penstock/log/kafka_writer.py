@@ -14,7 +14,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, ProducerClosed
 
-from penstock.kernel.ports import Appended
+from penstock.kernel.ports.event_log import Appended
 from penstock.kernel.problems import LogUnavailable
 from penstock.kernel.record import Kind
 from penstock.log.kafka_errors import RETRY_AFTER_S, unavailable

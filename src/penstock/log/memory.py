@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable
 
 from penstock.kernel.identity import HASH_KEY_BYTES
-from penstock.kernel.ports import Appended, LogTrimmed
+from penstock.kernel.ports.event_log import Appended, LogTrimmed
 from penstock.kernel.problems import LogUnavailable
 from penstock.kernel.record import Kind, LogIdentity, LogRecord
 from penstock.log.high_water import HighWater

@@ -20,7 +20,7 @@ from typing import IO
 import msgspec
 
 from penstock.kernel.identity import HASH_KEY_BYTES
-from penstock.kernel.ports import LogDamaged, LogTrimmed
+from penstock.kernel.ports.event_log import LogDamaged, LogTrimmed
 from penstock.kernel.problems import LogUnavailable, Refused
 from penstock.kernel.record import Kind, LogIdentity, LogRecord
 

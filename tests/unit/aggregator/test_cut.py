@@ -14,7 +14,7 @@ from penstock.aggregator.cut import read_as_one_cut
 from penstock.aggregator.http_api import AggregatorApi
 from penstock.aggregator.store.memory import MemoryUsageStore
 from penstock.kernel.cell import CellAnswer, CellQuestion
-from penstock.kernel.ports import Flush
+from penstock.kernel.ports.fold_store import Flush
 from penstock.kernel.problems import StoreUnavailable
 from penstock.kernel.window import from_us
 from penstock.web.route import Principal, Request, Scope
@@ -85,7 +85,7 @@ def test_conservation_over_http_is_one_cut() -> None:
     world.send([*some_events(5, 5), *some_events(0, 2)])
     asyncio.run(world.step())  # its owner has written half of its cells
     nothing: Any = None
-    api = AggregatorApi(nothing, nothing, store, nothing, FixedClock(from_us(world.now_us)))
+    api = AggregatorApi(nothing, nothing, store, nothing, FixedClock(from_us(world.now_us)), 1)
     principal = Principal(TENANT, "key", frozenset([Scope.READ]))
 
     [hour] = api.conservation(Request(principal, {}, {}, b""))["data"]

@@ -19,7 +19,8 @@ from penstock.aggregator.consume import Owner, WrongLog
 from penstock.aggregator.store.memory import MemoryUsageStore
 from penstock.kernel.cell import Cell, CellKey
 from penstock.kernel.control import Control, MetricArchived, MetricDefined, encode_control
-from penstock.kernel.ports import Flush, UsageStore
+from penstock.kernel.ports.fold_store import Flush
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.problems import StoreUnavailable
 from penstock.kernel.record import Kind, Marker
 from penstock.kernel.window import to_us

@@ -10,7 +10,7 @@ from builders import TENANT, a_metric_body, a_sum_body, an_event
 from penstock.aggregator.store.memory import MemoryUsageStore
 from penstock.aggregator.usage import UsageService
 from penstock.aggregator.usage_cache import Asked, UsageCache, size_of
-from penstock.kernel.cell import CellAnswer, CellQuestion
+from penstock.kernel.cell import COMBINATIONS, CellAnswer, CellQuestion
 from penstock.kernel.meter import Aggregation, Metric
 from penstock.kernel.usage import Usage, UsageQuery, UsageRow
 from penstock.kernel.window import Span
@@ -28,8 +28,9 @@ class CountingStore(MemoryUsageStore):
         self.figures = self.versions = 0
 
     def read_cells(self, question: CellQuestion) -> CellAnswer:
-        self.versions += question.versions_only
-        self.figures += not question.versions_only
+        if question.metric != COMBINATIONS:
+            self.versions += question.versions_only
+            self.figures += not question.versions_only
         return super().read_cells(question)
 
 

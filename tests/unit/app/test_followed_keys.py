@@ -11,7 +11,7 @@ from penstock.app.health import NotReady
 from penstock.catalog.memory import MemoryCatalog
 from penstock.gateway.keys import Keys
 from penstock.kernel.clock import SystemClock
-from penstock.kernel.ports import Item
+from penstock.kernel.ports.catalog import Item
 from penstock.kernel.problems import Unauthorized
 from penstock.rpc.reply import ServiceUnavailable
 from penstock.web.route import Scope

@@ -13,7 +13,7 @@ from penstock.app.measured_log import MeasuredLog
 from penstock.app.telemetry import OTHER_TENANTS, Telemetry
 from penstock.gateway.answer import EventVerdict, IngestAnswer
 from penstock.kernel.event import Verdict
-from penstock.kernel.ports import Appended
+from penstock.kernel.ports.event_log import Appended
 from penstock.kernel.problems import LogUnavailable
 from penstock.kernel.record import Kind
 from penstock.log.memory import MemoryLog

@@ -19,7 +19,8 @@ from penstock.kernel.charge import Alternative, Charge, ChargeSet, Slice
 from penstock.kernel.contract import ContractTerms
 from penstock.kernel.meter import Metric
 from penstock.kernel.money import USD, round_to_step
-from penstock.kernel.ports import Catalog, Ledger, Pools
+from penstock.kernel.ports.catalog import Catalog
+from penstock.kernel.ports.ledger import Ledger, Pools
 from penstock.kernel.price import Model, Price
 from penstock.kernel.problems import NotFound, Problem
 from penstock.kernel.usage import Usage, UsageQuery

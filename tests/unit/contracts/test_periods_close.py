@@ -16,7 +16,7 @@ from penstock.catalog.sqlite import SqliteCatalog
 from penstock.contracts.store.memory import MemoryLedger
 from penstock.contracts.store.sqlite import SqliteLedger
 from penstock.kernel.entry import Transaction
-from penstock.kernel.ports import Item
+from penstock.kernel.ports.catalog import Item
 from penstock.kernel.problems import NotFound, StoreUnavailable
 from unit.contracts.contract_world import World, a_commit, day, later
 

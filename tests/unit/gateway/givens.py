@@ -12,7 +12,7 @@ from penstock.gateway.answer import IngestAnswer
 from penstock.gateway.coalescer import CoalescerSettings
 from penstock.gateway.ingest import Gateway, GatewaySettings
 from penstock.kernel.chunk import Chunk
-from penstock.kernel.ports import Appended, EventLog
+from penstock.kernel.ports.event_log import Appended, EventLog
 from penstock.kernel.problems import LogUnavailable
 from penstock.kernel.record import Kind
 from penstock.log.memory import MemoryLog

@@ -13,7 +13,8 @@ from penstock.gateway.answer import IngestAnswer
 from penstock.gateway.grpc_server import GrpcServer, GrpcSettings
 from penstock.gateway.ingest import Gateway, GatewaySettings
 from penstock.gateway.watch import Unwatched
-from penstock.kernel.ports import Clock, EventLog
+from penstock.kernel.ports.clock import Clock
+from penstock.kernel.ports.event_log import EventLog
 from penstock.kernel.problems import Unauthorized
 from penstock.web.route import Principal, Scope
 from penstock.wire.usage_pb2 import ArrowBatch, Event, EventBatch, EventColumns, IngestReceipt

@@ -14,7 +14,7 @@ from penstock.gateway.ingest import Gateway, GatewaySettings
 from penstock.gateway.rate_limit import RateLimits
 from penstock.kernel.chunk import Chunk
 from penstock.kernel.event import Verdict
-from penstock.kernel.ports import EventLog
+from penstock.kernel.ports.event_log import EventLog
 from penstock.kernel.problems import BadRequest, TooMany, UnsupportedMedia
 from penstock.kernel.record import Kind
 from penstock.log.memory import MemoryLog

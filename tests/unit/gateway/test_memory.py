@@ -11,7 +11,8 @@ from penstock.gateway.answer import EventVerdict
 from penstock.gateway.ingest import Gateway
 from penstock.gateway.memory import EVENTS_PER_REQUEST_MAX, RecentVerdicts
 from penstock.gateway.watch import RejectionKind, kind_of
-from penstock.kernel.event import NotAccepted, Verdict
+from penstock.kernel.event import Verdict
+from penstock.kernel.ports.siblings import NotAccepted
 from penstock.log.memory import MemoryLog
 from unit.gateway.givens import NOON, a_body, an_event, play
 

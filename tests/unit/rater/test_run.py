@@ -10,7 +10,7 @@ import pytest
 
 from penstock.catalog.memory import MemoryCatalog
 from penstock.kernel.meter import Aggregation
-from penstock.kernel.ports import Rating
+from penstock.kernel.ports.siblings import Rating
 from penstock.kernel.problems import NotFound
 from penstock.kernel.window import Span
 from penstock.rater.definitions import Alias, Product, Rate, RateCard

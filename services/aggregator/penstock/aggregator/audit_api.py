@@ -11,7 +11,7 @@ import msgspec
 from penstock.aggregator.audit import US_PER_HOUR, Difference, Life
 from penstock.aggregator.auditor import Auditor, Findings, SpanUs
 from penstock.kernel.cell import CONSERVATION, CORRECTIONS, Cell
-from penstock.kernel.ports import Customers
+from penstock.kernel.ports.siblings import Customers
 from penstock.kernel.problems import BadRequest, NotFound
 from penstock.kernel.quantity import canonical
 from penstock.kernel.window import BASE_WINDOW_US, from_us, to_us

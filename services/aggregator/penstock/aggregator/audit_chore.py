@@ -17,7 +17,8 @@ from penstock.aggregator.audit import Cut, Difference, events_by_tenant, growth_
 from penstock.aggregator.auditor import Auditor, Findings
 from penstock.kernel.cell import CellKey, CellQuestion
 from penstock.kernel.meter import Aggregation, Metric
-from penstock.kernel.ports import LogTrimmed, UsageStore
+from penstock.kernel.ports.event_log import LogTrimmed
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.record import US_PER_DAY, LogRecord
 from penstock.kernel.window import BASE_WINDOW_US
 

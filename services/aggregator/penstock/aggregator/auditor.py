@@ -22,11 +22,12 @@ from penstock.aggregator.audit import (
     lives,
     outcome_key,
 )
+from penstock.aggregator.combinations import day_of, member_of, stored_members
 from penstock.aggregator.correction import move_key
 from penstock.aggregator.cut import read_as_one_cut
 from penstock.aggregator.fill import cells_of
 from penstock.kernel.cell import CONSERVATION, CORRECTIONS, FILLED_US, Cell, CellKey
-from penstock.kernel.ports import UsageStore
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.record import Vector
 from penstock.kernel.window import BASE_WINDOW_US, Span, from_us
 
@@ -95,7 +96,18 @@ class Auditor:
         # What is ahead already holds more than the marker says, and is looked at by itself.
         made = {key: cell for key, cell in made.items() if key not in ahead}
         found = compare(settled, made, defaultdict(lambda: -1, offsets))
-        return Findings(len(stored), found + self._ahead_differences(tenant, known, ahead))
+        found += self._ahead_differences(tenant, known, ahead)
+        return Findings(len(stored), [each for each in found if not self._is_refused(each, known)])
+
+    def _is_refused(self, difference: Difference, known: Mapping[int, Life]) -> bool:
+        """Whether the fold does not keep the cell up: its group combination is beyond the metric's limit of the day."""
+        key = difference.key
+        metric = known[key.partition].metric if key.partition in known else None
+        if metric is None or not metric.group_keys:
+            return False
+        day = day_of(key)
+        held = stored_members(self._store, day, 1, key.partition).get(day.start_us, set())
+        return len(held) > metric.group_combinations_max and member_of(key.groups) not in held
 
     def _ahead_differences(
         self, tenant: str, known: Mapping[int, Life], ahead: Mapping[CellKey, Cell]

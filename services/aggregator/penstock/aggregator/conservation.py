@@ -9,7 +9,7 @@ from penstock.aggregator.cut import read_as_one_cut
 from penstock.kernel.cell import CONSERVATION, CORRECTIONS, CellAnswer, CellQuestion
 from penstock.kernel.event import Outcome
 from penstock.kernel.meter import Aggregation
-from penstock.kernel.ports import UsageStore
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.window import from_us
 
 _HOUR_US = 3_600_000_000

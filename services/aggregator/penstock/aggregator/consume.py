@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from penstock.aggregator.combinations import MetricDay, stored_members
 from penstock.aggregator.correct import Corrector
 from penstock.aggregator.fill import Filling, bases
 from penstock.aggregator.fill_job import FillJob
@@ -25,15 +26,17 @@ from penstock.ids.memory import MemoryShelf
 from penstock.kernel.cell import FILLED_US, Cell, CellKey
 from penstock.kernel.control import Control, Correction, MetricArchived, MetricDefined, decode_control
 from penstock.kernel.meter import Metric
-from penstock.kernel.ports import EventLog, Flush, IdShelf, LogDamaged, LogTrimmed, UsageStore
+from penstock.kernel.ports.event_log import EventLog, LogDamaged, LogTrimmed
+from penstock.kernel.ports.fold_store import Flush, IdShelf
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.problems import LogUnavailable, Problem, Refused
 from penstock.kernel.record import Kind, LogIdentity, LogRecord, Marker
 from penstock.kernel.window import BASE_WINDOW_US
 
-READ_BYTES_MAX = 8 * 2**20
+READ_BYTES_MAX = 16 * 2**20
 # A record holds at most some 1.5 MiB when it is unpacked; this many bound the memory of one step.
 RECORDS_PER_STEP_MAX = 256
-FLUSH_EVERY_MS = 250
+FLUSH_EVERY_MS = 500
 READ_WAIT_MS = 1_000
 RETRY_DELAY_MS = 500
 CELLS_MAX = 200_000
@@ -169,6 +172,7 @@ class Owner:
         self._fold, self._applied = await asyncio.to_thread(self._restored, marker)
         self._marker = marker
         self.restores += 1
+        self._filler.look()  # what another owner, or this one before it started again, has left to fill
 
     async def _check(self, marker: Marker) -> None:
         identity = self._log.identity
@@ -279,6 +283,7 @@ class Owner:
         study = fold.study(records)
         poison += study.poison
         self._notice_filled()
+        fold.admit(study, {day: self._members(day) for day in fold.unknown_days(study)})
         fold.apply(study, self._loaded(fold.missing(study)))
         if all(r.kind is Kind.TICK for r in records) and self._is_marker_fresh(fold.clock_us):
             return None
@@ -305,6 +310,9 @@ class Owner:
             del fold.filling[metric_id]
         if filled:
             fold.partial |= self._store.windows(self.partition)
+
+    def _members(self, day: MetricDay) -> set[str]:
+        return stored_members(self._store, day, 1, self.partition).get(day.start_us, set())
 
     def _loaded(self, missing: Sequence[CellKey]) -> dict[CellKey, Cell]:
         """What there is of cells that are not in memory. Whether they are filled was asked before they are looked up.

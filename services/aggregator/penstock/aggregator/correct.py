@@ -11,14 +11,15 @@ from functools import cached_property
 
 import msgspec
 
+from penstock.aggregator.combinations import Newcomers, day_of, stored_members
 from penstock.aggregator.correction import Change, changed, changes, is_overtaken, move_key, refusal, revised
 from penstock.aggregator.fill import cells_of
-from penstock.aggregator.fold import Fold
+from penstock.aggregator.fold import Fold, Study
 from penstock.kernel.cell import CONSERVATION, Cell, CellKey
 from penstock.kernel.control import Correction
 from penstock.kernel.correction import Corrected, Refusal, Revision, as_corrected, in_force
 from penstock.kernel.identity import identify
-from penstock.kernel.ports import UsageStore
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.record import US_PER_DAY, LogIdentity
 from penstock.kernel.stored import LogPlace, StoredEvents
 from penstock.kernel.window import BASE_WINDOW_US, Span, from_us
@@ -85,7 +86,7 @@ class Corrector:
 
     def _change(self, fold: Fold, found: _Found, after: Revision, load: Load) -> None:
         """Put what the correction makes of its cells into the fold."""
-        touched = changes(fold.metrics.values(), found.event, after)
+        touched = self._admitted(fold, changes(fold.metrics.values(), found.event, after), after.since)
         moved = self._moved(found, after)
         wanted = [*touched, *moved]
         fold.cells.update(load(fold.absent(wanted)))
@@ -95,6 +96,21 @@ class Corrector:
         for cell in made.values():
             cell.version = after.since
         fold.replace(made)
+
+    def _admitted(self, fold: Fold, touched: Mapping[CellKey, Change], offset: int) -> dict[CellKey, Change]:
+        """Without the cells beyond their metric's group combinations of the day: those are not written."""
+        newcomers: Newcomers = {}
+        for key, change in touched.items():
+            if change.metric.group_keys and key not in fold.cells:
+                newcomers.setdefault(day_of(key), {})[key.groups] = offset
+        study = Study()
+        study.newcomers = newcomers
+        stored = {
+            day: stored_members(self._store, day, 1, self._partition).get(day.start_us, set())
+            for day in fold.unknown_days(study)
+        }
+        refused = fold.combinations.admit(newcomers, stored, fold.metrics)
+        return {key: change for key, change in touched.items() if key.groups not in refused.get(day_of(key), ())}
 
     def _moved(self, found: _Found, after: Revision) -> list[CellKey]:
         """The cell that counts corrections of this outcome to that, in the hour of the log clock of the event."""

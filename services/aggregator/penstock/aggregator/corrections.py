@@ -16,7 +16,9 @@ import msgspec
 from penstock.kernel.control import Correction
 from penstock.kernel.correction import Corrected
 from penstock.kernel.identity import identify, partition_of
-from penstock.kernel.ports import Catalog, Clock, Item, UsageStore
+from penstock.kernel.ports.catalog import Catalog, Item
+from penstock.kernel.ports.clock import Clock
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.problems import Conflict
 from penstock.kernel.record import LogIdentity
 

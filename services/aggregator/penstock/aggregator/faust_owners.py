@@ -14,7 +14,9 @@ from collections.abc import Callable, Sequence
 from penstock.aggregator.consume import Owner
 from penstock.aggregator.faust_group import Group, GroupSettings
 from penstock.aggregator.quarantine import Quarantine
-from penstock.kernel.ports import EventLog, IdShelf, LogDamaged, UsageStore
+from penstock.kernel.ports.event_log import EventLog, LogDamaged
+from penstock.kernel.ports.fold_store import IdShelf
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.problems import Problem
 
 LOOK_EVERY_MS = 2_000

@@ -14,7 +14,7 @@ import numpy as np
 from penstock.aggregator.tally import Batch, read_batch_properties, tally
 from penstock.kernel.cell import Cell, CellKey, merge
 from penstock.kernel.meter import Metric
-from penstock.kernel.ports import UsageStore
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.quantity import exact
 from penstock.kernel.record import US_PER_DAY
 from penstock.kernel.stored import StoredEvents

@@ -13,9 +13,10 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
+from penstock.aggregator.combinations import filled_combinations
 from penstock.aggregator.fill import Filling, cells_of
 from penstock.kernel.cell import FILLED_US, Cell, CellKey
-from penstock.kernel.ports import UsageStore
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.problems import Problem
 from penstock.kernel.window import Span, from_us
 
@@ -69,6 +70,8 @@ class FillJob:
         if left:
             span = Span(*map(from_us, left[0]))
             cells = cells_of(filling.metric, filling.events(self._store, None, span), version=filling.offset)
+            if filling.metric.group_keys:
+                cells |= filled_combinations(self._store, filling.metric, partition, filling.offset, cells)
         through_us = left[0][1] if len(left) > 1 else FILLED_US
         self._store.write_fill(partition, metric_id, cells, through_us)
         del left[:1]

@@ -9,7 +9,7 @@ import msgspec
 
 from penstock.aggregator.metrics import Definition
 from penstock.kernel.control import decode_control
-from penstock.kernel.ports import AuditStore
+from penstock.kernel.ports.usage_store import AuditStore
 from penstock.kernel.record import Vector
 
 

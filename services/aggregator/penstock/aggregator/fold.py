@@ -1,9 +1,9 @@
 """THE VERB: fold log records of one partition into cells. Pure and deterministic; the shell reads and writes.
 
 `Fold.study` decides what became of every event (exact dedupe, age, quarantine) and what the metrics take from them;
-`Fold.missing` names the stored cells it needs; `Fold.apply` adds up. A record goes into a cell as a whole, and only if
-its offset is above the cell's version, so that a replay, a zombie or a half-written flush changes nothing (DESIGN.md
-section 3).
+`Fold.admit` bounds their group combinations; `Fold.missing` names the stored cells it needs; `Fold.apply` adds up. A
+record goes into a cell as a whole, and only if its offset is above the cell's version, so that a replay, a zombie or a
+half-written flush changes nothing (DESIGN.md section 3).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from copy import copy
 import numpy as np
 import numpy.typing as npt
 
+from penstock.aggregator.combinations import Combinations, Groups, MetricDay, Newcomers, day_of
 from penstock.aggregator.fill import Filling
 from penstock.aggregator.poison import Poison, chunk_of
 from penstock.aggregator.tally import Batch, Contribution, Rows, read_batch_properties, tally
@@ -28,6 +29,7 @@ from penstock.kernel.stored import DroppedIds, StoredEvents, StoredIds
 from penstock.kernel.stored_chunk import WHOLE_EVENTS_MIN, StoredChunk
 
 US_PER_HOUR = 3_600_000_000
+NEVER = 2**63  # above every offset
 LATE_US = BACKDATE_DAYS_MAX * US_PER_DAY + FOLD_SLACK_HOURS * US_PER_HOUR
 
 
@@ -43,6 +45,7 @@ class Study:
         self.parts: list[tuple[Contribution, npt.NDArray[np.int64]]] = []
         self.conservation: list[tuple[CellKey, int, int]] = []  # cell, record offset, events
         self.touched: set[tuple[str, str]] = set()  # tenant, customer key
+        self.newcomers: Newcomers = {}  # group combinations of cells that are not in memory
 
     def cell_keys(self) -> set[CellKey]:
         found = {key for contribution, _ in self.parts for key in contribution.keys}
@@ -76,6 +79,7 @@ class Fold:
         self.metrics = dict(metrics or {})
         self.cells: dict[CellKey, Cell] = {}
         self.dirty: set[CellKey] = set()
+        self.combinations = Combinations(partition)
         self.partial = partial if partial is not None else set()
         self.filling = dict(filling or {})
 
@@ -100,6 +104,7 @@ class Fold:
                 run.append((record, chunk))
                 clocks.append(self.clock_us)
         self._study_run(study, run, clocks)
+        self._find_newcomers(study)
         return study
 
     def move_clock(self, clock_us: int) -> None:
@@ -197,6 +202,42 @@ class Fold:
             key = CellKey(names[tenant], CONSERVATION, "", hour, (Outcome(outcome).name,), None, self.partition)
             study.conservation.append((key, int(offsets[0]) + record, int(counts[at])))
 
+    def _find_newcomers(self, study: Study) -> None:
+        """A cell in memory was let in; of the others, who they are and the first record that brings each."""
+        for contribution, offsets in study.parts:
+            if not contribution.metric.group_keys:
+                continue
+            absent = [at for at, key in enumerate(contribution.keys) if key not in self.cells]
+            first = contribution.firsts(offsets) if absent else []
+            of_window: dict[int, dict[Groups, int]] = {}  # a day's newcomers, by each of its windows
+            for at in absent:
+                key, offset = contribution.keys[at], first[at]
+                newcomers = of_window.get(key.window_us)
+                if newcomers is None:
+                    newcomers = of_window[key.window_us] = study.newcomers.setdefault(day_of(key), {})
+                if offset < newcomers.get(key.groups, NEVER):
+                    newcomers[key.groups] = offset
+
+    def unknown_days(self, study: Study) -> list[MetricDay]:
+        """The days of newcomers of which the store may hold combinations that are not in memory."""
+        return [d for d in study.newcomers if d not in self.combinations and d.start_us in self.partial]
+
+    def admit(self, study: Study, stored: Mapping[MetricDay, set[str]]) -> None:
+        """Take out of the study what goes beyond its metric's group combinations of a day; the events stay counted.
+
+        `stored` has the combinations of every day of `unknown_days(study)`. Comes before `missing`.
+        """
+        refused = self.combinations.admit(study.newcomers, stored, self.metrics)
+        if not refused:
+            return
+        parts, study.parts = study.parts, []
+        for contribution, offsets in parts:
+            metric = contribution.metric.id
+            beyond = {day.start_us: groups for day, groups in refused.items() if day.metric == metric}
+            kept = [k.groups not in beyond.get(k.window_us - k.window_us % US_PER_DAY, ()) for k in contribution.keys]
+            if any(kept):
+                study.parts.append((contribution if all(kept) else contribution.only(kept), offsets))
+
     def missing(self, study: Study) -> list[CellKey]:
         """The cells that the study touches, that the store may hold or a fill may still bring, and not in memory."""
         return self.absent(study.cell_keys())
@@ -251,10 +292,11 @@ class Fold:
         """Copies of the cells that changed since the last call; the caller stores them while the fold goes on."""
         changed = {key: copy(self.cells[key]) for key in self.dirty}
         self.dirty = set()
-        return changed
+        return changed | self.combinations.take_new()
 
     def forget(self, cells_max: int) -> None:
         """Drop clean cells, oldest windows first, when there are more than `cells_max`; they are loaded when needed."""
+        self.partial |= self.combinations.forget(cells_max)
         if len(self.cells) <= cells_max:
             return
         windows = sorted({key.window_us for key in self.cells})

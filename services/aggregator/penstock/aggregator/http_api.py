@@ -10,7 +10,9 @@ from penstock.aggregator.conservation import hours_view
 from penstock.aggregator.metrics import Definition, Metrics
 from penstock.aggregator.usage import UsageService
 from penstock.aggregator.usage_api import UsageApi
-from penstock.kernel.ports import Clock, Customers, UsageStore
+from penstock.kernel.ports.clock import Clock
+from penstock.kernel.ports.siblings import Customers
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.problems import BadRequest, NotFound
 from penstock.kernel.window import to_us
 from penstock.web.page import decode_cursor, page
@@ -26,13 +28,20 @@ class AggregatorApi:
     """Handlers over the services they call."""
 
     def __init__(
-        self, metrics: Metrics, usage: UsageService, store: UsageStore, customers: Customers, clock: Clock
+        self,
+        metrics: Metrics,
+        usage: UsageService,
+        store: UsageStore,
+        customers: Customers,
+        clock: Clock,
+        group_combinations_max: int,
     ) -> None:
         self._metrics = metrics
         self._usage_api = UsageApi(metrics, usage, store, customers, clock)
         self._store = store
         self._customers = customers
         self._clock = clock
+        self._combinations_max = group_combinations_max
 
     def routes(self) -> list[Route]:
         table: list[tuple[str, str, Scope, Handler]] = [
@@ -54,7 +63,7 @@ class AggregatorApi:
         made = self._metrics.create(
             request.tenant,
             lambda metric_id, control_id, now: Definition(
-                body.to_metric(metric_id, request.tenant),
+                body.to_metric(metric_id, request.tenant, self._combinations_max),
                 now,
                 control_id,
                 body.declared_group_keys(),
@@ -82,7 +91,9 @@ class AggregatorApi:
     def update_metric(self, request: Request) -> Any:
         """Change what a metric counts; the answer names the revision, which is filled in the background."""
         body = request.json(shapes.MetricUpdateBody)
-        changed = self._metrics.revise(request.tenant, body.id, body.applied_to)
+        changed = self._metrics.revise(
+            request.tenant, body.id, lambda held: body.applied_to(held, self._combinations_max)
+        )
         return {"data": {"id": body.id, "revision": len(changed.history) - 1}}
 
     def unmatched(self, request: Request) -> Any:

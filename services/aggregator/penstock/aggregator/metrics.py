@@ -7,6 +7,7 @@ next start, and the fold skips one that it has seen (DESIGN.md section 3).
 from __future__ import annotations
 
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -14,7 +15,8 @@ import msgspec
 
 from penstock.kernel.control import Control, MetricArchived, MetricDefined
 from penstock.kernel.meter import Metric
-from penstock.kernel.ports import Catalog, Clock, Item
+from penstock.kernel.ports.catalog import Catalog, Item
+from penstock.kernel.ports.clock import Clock
 from penstock.kernel.problems import Conflict, NotFound
 from penstock.kernel.record import Vector
 
@@ -113,6 +115,15 @@ class Metrics:
         items = self._catalog.list(None, METRIC, parent=REVISED)
         return [(i.tenant, msgspec.json.decode(i.body, type=Definition)) for i in items]
 
+    def limits(self) -> dict[str, dict[str, tuple[str, int]]]:
+        """Metric id and limit of group combinations, by tenant and revision; what has no groups has no limit."""
+        found: dict[str, dict[str, tuple[str, int]]] = defaultdict(dict)
+        for item in self._catalog.list(None, METRIC):
+            for revision in msgspec.json.decode(item.body, type=Definition).history:
+                if revision.metric.group_keys:
+                    found[item.tenant][revision.metric.id] = (item.id, revision.metric.group_combinations_max)
+        return found
+
     def retire(self, tenant: str, metric_id: str, revision_id: str) -> None:
         """Fold no longer what came before a revision that every reader has."""
         item, held = self._live(tenant, metric_id)
@@ -148,7 +159,6 @@ class Metrics:
         """Definitions with their place in the catalog, in order of creation."""
         items = self._catalog.list(tenant, METRIC, after=after, limit=limit)
         return [(i.sequence, msgspec.json.decode(i.body, type=Definition)) for i in items]
-
 
     def send_pending(self) -> None:
         """Send every control that is not in the log yet. Idempotent: the fold skips a known control."""

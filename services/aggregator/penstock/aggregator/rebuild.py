@@ -18,7 +18,9 @@ from penstock.aggregator.quarantine import Quarantine
 from penstock.aggregator.store.memory import MemoryUsageStore
 from penstock.kernel.cell import CONSERVATION, FILLED_US, Cell, CellKey
 from penstock.kernel.event import BACKDATE_DAYS_MAX
-from penstock.kernel.ports import Appended, EventLog, Flush, UsageStore
+from penstock.kernel.ports.event_log import Appended, EventLog
+from penstock.kernel.ports.fold_store import Flush
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.problems import Refused
 from penstock.kernel.record import US_PER_DAY, Kind, LogIdentity, LogRecord, Marker
 

@@ -8,7 +8,7 @@ import msgspec
 
 from penstock.aggregator.extract import is_readable_name
 from penstock.aggregator.metrics import Definition
-from penstock.kernel.meter import Aggregation, EventTypeFilter, Metric, PropertyFilter
+from penstock.kernel.meter import GROUP_COMBINATIONS_MAX, Aggregation, EventTypeFilter, Metric, PropertyFilter
 from penstock.kernel.problems import BadRequest, Unprocessable
 
 GROUP_KEYS_MAX = 10
@@ -29,9 +29,13 @@ class MetricBody(msgspec.Struct):
     group_keys: list[list[str]] | None = None
     custom_fields: dict[str, str] | None = None
     sql: str | None = None
+    group_combinations_max: int | None = None
 
-    def to_metric(self, metric_id: str, tenant: str) -> Metric:
-        """The metric that this body defines. Raise `BadRequest` or `Unprocessable` naming the field."""
+    def to_metric(self, metric_id: str, tenant: str, combinations_max: int = GROUP_COMBINATIONS_MAX) -> Metric:
+        """The metric that this body defines, its limit at most `combinations_max`.
+
+        Raise `BadRequest` or `Unprocessable` naming the field.
+        """
         if self.sql is not None:
             raise Unprocessable("SQL metrics are not supported; define the metric by aggregation_type", field="sql")
         if not self.name:
@@ -46,6 +50,7 @@ class MetricBody(msgspec.Struct):
             event_types=self.event_type_filter or EventTypeFilter(),
             property_filters=tuple(self.property_filters or ()),
             group_keys=tuple(dict.fromkeys(name for key in self.declared_group_keys() for name in key)),
+            group_combinations_max=_limit(self.group_combinations_max, combinations_max),
         )
         for name in metric.property_names:
             if not is_readable_name(name):
@@ -76,9 +81,13 @@ class MetricUpdateBody(msgspec.Struct):
     event_type_filter: EventTypeFilter | None = None
     property_filters: list[PropertyFilter] | None = None
     group_keys: list[list[str]] | None = None
+    group_combinations_max: int | None = None
 
-    def applied_to(self, held: Definition) -> Definition:
-        """The definition with the change. Raise `BadRequest` naming the field."""
+    def applied_to(self, held: Definition, combinations_max: int = GROUP_COMBINATIONS_MAX) -> Definition:
+        """The definition with the change; a limit that is given is at most `combinations_max`.
+
+        Raise `BadRequest` naming the field.
+        """
         metric = held.metric
         body = MetricBody(
             name=self.name if self.name is not None else metric.name,
@@ -88,11 +97,25 @@ class MetricUpdateBody(msgspec.Struct):
             property_filters=list(metric.property_filters) if self.property_filters is None else self.property_filters,
             group_keys=[list(key) for key in held.group_keys] if self.group_keys is None else self.group_keys,
         )
-        changed = body.to_metric(metric.id, metric.tenant)
+        limit = metric.group_combinations_max
+        if self.group_combinations_max is not None:
+            limit = _limit(self.group_combinations_max, combinations_max)
+        changed = body.to_metric(metric.id, metric.tenant, limit)
         lost = [name for name in metric.group_keys if name not in changed.group_keys]
         if lost:
             raise BadRequest(f"group_keys has lost {lost[0]}: prices may be grouped by it", field="group_keys")
         return msgspec.structs.replace(held, metric=changed, group_keys=body.declared_group_keys())
+
+
+def _limit(asked: int | None, combinations_max: int) -> int:
+    if asked is None:
+        return combinations_max
+    if not 1 <= asked <= combinations_max:
+        raise BadRequest(
+            f"group_combinations_max must be from 1 to {combinations_max}, which the server is set to",
+            field="group_combinations_max",
+        )
+    return asked
 
 
 def metric_view(definition: Definition) -> dict[str, Any]:
@@ -106,6 +129,7 @@ def metric_view(definition: Definition) -> dict[str, Any]:
         "event_type_filter": _filter_view(metric.event_types),
         "property_filters": [{"name": f.name, "exists": f.exists, **_filter_view(f)} for f in metric.property_filters],
         "group_keys": definition.group_keys,
+        "group_combinations_max": metric.group_combinations_max,
         "revision": len(definition.history) - 1,
         "custom_fields": definition.custom_fields,
         "archived_at": definition.archived_at,

@@ -81,7 +81,6 @@ class Batch:
             self._takes[filters] = passed
         return self._takes[filters]
 
-
     def places(self, kind: tuple[object, ...], takes: npt.NDArray[np.bool_], names: Sequence[str]) -> Places:
         """The distinct places of the events in `takes`; found once for all metrics of one `kind`."""
         if kind not in self._places:
@@ -154,6 +153,21 @@ class Contribution:
                 for index, total in zip(present.tolist(), _reduce(Aggregation.SUM, weighted, starts), strict=True):
                     out[index].weighted = Decimal(total)
         return out
+
+    def firsts(self, offsets: Rows) -> list[int]:
+        """The offset of the first record that brings something to each key, in order of `keys`."""
+        first = np.full(len(self.keys), np.iinfo(np.int64).max)
+        np.minimum.at(first, self.cell, offsets[self.rows])
+        return first.tolist()
+
+    def only(self, kept: Sequence[bool]) -> Contribution:
+        """What it is without the keys that are not `kept`; there is one flag per key, in order."""
+        is_kept = np.array(kept, bool)
+        events = np.flatnonzero(is_kept[self.cell])
+        keys = [key for key, keep in zip(self.keys, kept, strict=True) if keep]
+        cell = (np.cumsum(is_kept) - 1)[self.cell[events]]
+        values = None if self._values is None else self._values[events]
+        return Contribution(self.metric, keys, cell, self._taken[events], self._batch, values)
 
     def _latest(self, kept: Rows, cell: npt.NDArray[np.intp], counts: list[int]) -> list[Cell]:
         ids = np.array(self._batch.transaction_ids(), object)[self._taken][kept]

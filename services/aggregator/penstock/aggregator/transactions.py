@@ -18,7 +18,7 @@ from penstock.aggregator.verdict import Reason, refusal, unreadable
 from penstock.kernel.correction import Corrected, Revision, as_stored, in_force
 from penstock.kernel.event import Outcome
 from penstock.kernel.identity import identify, partition_of
-from penstock.kernel.ports import TransactionStore, UsageStore
+from penstock.kernel.ports.usage_store import TransactionStore, UsageStore
 from penstock.kernel.record import LogIdentity, Vector
 from penstock.kernel.stored import LogPlace, StoredEvents, Trace
 

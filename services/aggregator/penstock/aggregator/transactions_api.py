@@ -10,8 +10,7 @@ import msgspec
 from penstock.aggregator.corrections_api import corrected_view
 from penstock.aggregator.shapes import metric_view
 from penstock.aggregator.transactions import Fate, Transactions
-from penstock.kernel.event import NotAccepted
-from penstock.kernel.ports import Customers, GatewayMemory
+from penstock.kernel.ports.siblings import Customers, GatewayMemory, NotAccepted
 from penstock.kernel.problems import BadRequest, NotFound
 from penstock.kernel.record import US_PER_DAY
 from penstock.kernel.stored import Dropped, LogPlace

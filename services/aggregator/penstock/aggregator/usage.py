@@ -12,27 +12,24 @@ from datetime import datetime
 
 import msgspec
 
+from penstock.aggregator.cardinality import exceeded_days
+from penstock.aggregator.combinations import days_question
+from penstock.aggregator.cut import RETRY_DELAY_MS, ReadAgain, read_until_consistent
 from penstock.aggregator.fill import cells_of
 from penstock.aggregator.first_copies import FirstCopies
 from penstock.aggregator.metrics import Definition, Metrics
 from penstock.aggregator.usage_cache import Asked, UsageCache
 from penstock.aggregator.usage_rows import greatest, over_all, question_of, ragged_parts, rows_of, whether_changed
 from penstock.kernel.cell import FILLED_US, Cell, CellAnswer, CellKey, CellQuestion, KeptGroup
-from penstock.kernel.meter import Metric
-from penstock.kernel.ports import UsageStore
-from penstock.kernel.problems import NotFound, StoreUnavailable
+from penstock.kernel.meter import Aggregation, Metric
+from penstock.kernel.ports.usage_store import UsageStore
+from penstock.kernel.problems import CardinalityExceeded, NotFound, StoreUnavailable
 from penstock.kernel.quantity import exact
 from penstock.kernel.record import Marker, Vector
 from penstock.kernel.usage import Usage, UsageQuery
 from penstock.kernel.window import to_us
 
-CONSISTENT_TRIES_MAX = 200
-RETRY_DELAY_MS = 10
 FILL_WAIT_MS = 10_000
-
-
-class _ReadAgain(Exception):
-    """The read is no cut: a cell is ahead of its partition's marker, or the revision was replaced meanwhile."""
 
 
 class _Cut(msgspec.Struct, frozen=True):
@@ -71,16 +68,15 @@ class UsageService:
         return min((m.clock_us for m in markers.values()), default=0) if len(markers) == self._partitions else 0
 
     def usage(self, *queries: UsageQuery) -> tuple[Usage, ...]:
-        for _ in range(CONSISTENT_TRIES_MAX):
-            revisions: dict[str, Metric] = {}  # one of each metric, although a later one may be filled just now
-            asked = [(self._prepared(query, revisions), query) for query in queries]
-            markers = self._store.markers()
-            cut = _Cut(self._vector(markers), self._clock_us(markers))
-            try:
-                return tuple(self._ranked(metric, query, cut) for metric, query in asked)
-            except _ReadAgain:
-                time.sleep(RETRY_DELAY_MS / 1000)
-        raise StoreUnavailable("the usage store is flushing without a pause", retry_after_s=1)
+        return read_until_consistent(lambda: self._answers(queries))
+
+    def _answers(self, queries: tuple[UsageQuery, ...]) -> tuple[Usage, ...]:
+        """Raise `ReadAgain` where the answers are not of one cut."""
+        revisions: dict[str, Metric] = {}  # one of each metric, although a later one may be filled just now
+        asked = [(self._prepared(query, revisions), query) for query in queries]
+        markers = self._store.markers()
+        cut = _Cut(self._vector(markers), self._clock_us(markers))
+        return tuple(self._ranked(metric, query, cut) for metric, query in asked)
 
     def _prepared(self, query: UsageQuery, revisions: dict[str, Metric]) -> Metric:
         """The revision that answers the query: the newest that is filled in every partition, once it has the keys."""
@@ -134,7 +130,10 @@ class UsageService:
         question = question_of(metric, query, kept)
         key = Asked(query, metric, kept, over)
         held = self._cache.newest(key, cut.vector)
-        if held is not None and (held.vector == cut.vector or self._still_holds(held, question, query, cut)):
+        is_of_cut = held is not None and held.vector == cut.vector
+        if not is_of_cut:  # customers who are not asked for have a part in it, so no kept answer tells
+            self._refuse_exceeded(metric, query, cut.vector)
+        if held is not None and (is_of_cut or self._still_holds(held, question, query, cut)):
             answer = Usage(held.rows, cut.vector)
         else:
             held = None
@@ -144,6 +143,26 @@ class UsageService:
         self._cache.on_lookup(held is not None)
         self._cache.put(key, answer)
         return answer
+
+    def _refuse_exceeded(self, metric: Metric, query: UsageQuery, vector: Vector) -> None:
+        """Raise `CardinalityExceeded` where the query touches a day that has no figures: not all cells are there."""
+        if not metric.group_keys or not query.spans:
+            return
+        is_level = metric.aggregation is Aggregation.TIME_WEIGHTED_SUM
+        start_us = 0 if is_level else to_us(query.spans[0].start)
+        answer = self._store.read_cells(
+            days_question(metric.tenant, (metric.id,), start_us, to_us(query.spans[-1].end))
+        )
+        if any(version > vector[partition] for partition, version in answer.versions.items()):
+            raise ReadAgain
+        limit = metric.group_combinations_max
+        days = exceeded_days(answer.rows, limit, () if is_level else query.spans)
+        if days:
+            raise CardinalityExceeded(
+                f"billable metric {query.metric_id} has more than {limit} group combinations on {', '.join(days)}, "
+                "so it has no figures there. Give it a higher group_combinations_max "
+                "(POST /v1/billable-metrics/update), or make a metric with fewer group keys"
+            )
 
     def _over(self, query: UsageQuery, metric: Metric, vector: Vector) -> Vector | None:
         """Up to where the fold took events into the revision, or None while nothing has ended it.
@@ -156,7 +175,7 @@ class UsageService:
         if revision.over_control_id is None:
             return None
         if definition.archived_at is None:
-            raise _ReadAgain
+            raise ReadAgain
         return self._first_copies.offsets(revision.over_control_id, vector)
 
     def _still_holds(self, held: Usage, question: CellQuestion, query: UsageQuery, cut: _Cut) -> bool:
@@ -175,7 +194,7 @@ class UsageService:
     def _read(self, metric: Metric, query: UsageQuery, question: CellQuestion, vector: Vector, taken: Vector) -> Usage:
         answer = self._store.read_cells(question) if question.starts else CellAnswer((), {})
         if any(version > vector[partition] for partition, version in answer.versions.items()):
-            raise _ReadAgain
+            raise ReadAgain
         parts = self._ragged_cells(metric, query, taken)
         return Usage(rows_of(metric, query, question, answer.rows, parts), vector)
 

@@ -18,7 +18,9 @@ from penstock.aggregator.usage_rows import in_order
 from penstock.aggregator.usage_shapes import GroupUsageBody, UsageBody, WantedMetric, group_view
 from penstock.aggregator.usage_windows import month_of, windows
 from penstock.kernel.meter import Aggregation, GroupValue, Metric
-from penstock.kernel.ports import Clock, Customers, UsageStore
+from penstock.kernel.ports.clock import Clock
+from penstock.kernel.ports.siblings import Customers
+from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.problems import BadRequest, NotFound
 from penstock.kernel.usage import UsageQuery, UsageRow
 from penstock.kernel.window import Span, to_us

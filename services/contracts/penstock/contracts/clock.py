@@ -11,7 +11,8 @@ from threading import Lock
 import msgspec
 
 from penstock.contracts.definitions import Definitions
-from penstock.kernel.ports import Catalog, Clock
+from penstock.kernel.ports.catalog import Catalog
+from penstock.kernel.ports.clock import Clock
 from penstock.kernel.problems import BadRequest
 
 # There is one test clock for all tenants.

@@ -23,7 +23,10 @@ from penstock.contracts.clock import TestClock
 from penstock.contracts.definitions import Definitions, Stored
 from penstock.contracts.draw_down import after, draw_down
 from penstock.contracts.invoicing import Invoice, InvoiceStatus, invoice_id, write_invoice
-from penstock.kernel.ports import Catalog, Clock, Customers, Ledger, Pools, Rating, UsageReader
+from penstock.kernel.ports.catalog import Catalog
+from penstock.kernel.ports.clock import Clock
+from penstock.kernel.ports.ledger import Ledger, Pools
+from penstock.kernel.ports.siblings import Customers, Rating, UsageReader
 from penstock.kernel.problems import Problem
 from penstock.kernel.quantity import ZERO
 from penstock.kernel.window import EPOCH, Span

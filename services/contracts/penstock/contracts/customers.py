@@ -10,7 +10,8 @@ import msgspec
 
 from penstock.contracts.definitions import Definitions, Stored
 from penstock.kernel.event import CUSTOMER_KEY_CHARS_MAX
-from penstock.kernel.ports import Catalog, Clock, Item
+from penstock.kernel.ports.catalog import Catalog, Item
+from penstock.kernel.ports.clock import Clock
 from penstock.kernel.problems import BadRequest, Conflict, NotFound
 
 NAME_CHARS_MAX = 160

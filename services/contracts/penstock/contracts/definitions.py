@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from penstock.kernel.ports import Catalog, Item
+from penstock.kernel.ports.catalog import Catalog, Item
 
 T = TypeVar("T", bound=msgspec.Struct)
 

@@ -11,7 +11,10 @@ from penstock.contracts.customers import CustomerBook
 from penstock.contracts.customers_api import CustomersApi
 from penstock.contracts.invoices_api import InvoicesApi
 from penstock.contracts.service import Contracts
-from penstock.kernel.ports import Catalog, Clock, Ledger, Pools, Rating, UsageReader
+from penstock.kernel.ports.catalog import Catalog
+from penstock.kernel.ports.clock import Clock
+from penstock.kernel.ports.ledger import Ledger, Pools
+from penstock.kernel.ports.siblings import Rating, UsageReader
 from penstock.web.route import Route
 
 

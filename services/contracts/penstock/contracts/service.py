@@ -18,7 +18,10 @@ from penstock.contracts.customers import Customer, CustomerBook
 from penstock.contracts.definitions import Definitions, Stored
 from penstock.contracts.invoicing import Invoice
 from penstock.kernel.contract import Override, OverrideKind
-from penstock.kernel.ports import Catalog, Clock, Ledger, Pools, Rating, UsageReader
+from penstock.kernel.ports.catalog import Catalog
+from penstock.kernel.ports.clock import Clock
+from penstock.kernel.ports.ledger import Ledger, Pools
+from penstock.kernel.ports.siblings import Rating, UsageReader
 from penstock.kernel.problems import Conflict, Forbidden, NotFound, Unprocessable
 
 

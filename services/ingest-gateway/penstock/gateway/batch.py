@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,14 +18,15 @@ from penstock.gateway.answer import EventVerdict, IngestAnswer, Receipt
 from penstock.gateway.columns import Columns, code, codes_of, take_coded
 from penstock.gateway.decode import Decoded
 from penstock.gateway.dedupe import Window
+from penstock.gateway.identities import identify_column
+from penstock.gateway.plain import Envelopes
 from penstock.gateway.validate import Reasons, validate
 from penstock.kernel.chunk import Chunk
-from penstock.kernel.event import PROPERTIES_BYTES_MAX, TRANSACTION_ID_CHARS_MAX, UsageEvent, Verdict
+from penstock.kernel.event import PROPERTIES_BYTES_MAX, TRANSACTION_ID_CHARS_MAX, Verdict
 from penstock.kernel.identity import (
     BodyHashes,
     Identities,
     hash_texts,
-    identify_encoded,
     mix_bodies,
     partition_of,
 )
@@ -73,12 +74,12 @@ class Batch:
         self.pieces = self._cut(tenants, log.partitions, piece_bytes_max)
 
     def _identify(self, tenants: Sequence[str], hash_key: bytes) -> Identities:
-        ids = self._columns.transaction_ids.cast(pa.binary()).to_numpy(zero_copy_only=False).tolist()
         edges = iter(itertools.pairwise(self._edges))
         parts: list[Identities] = []
         for tenant, group in itertools.groupby(tenants):
             spans = [next(edges) for _ in group]
-            parts.append(identify_encoded(hash_key, tenant, ids[spans[0][0] : spans[-1][1]]))
+            texts = self._columns.transaction_ids[spans[0][0] : spans[-1][1]]
+            parts.append(identify_column(hash_key, tenant, texts))
         return np.concatenate(parts)
 
     def _cut(self, tenants: Sequence[str], partitions: int, piece_bytes_max: int) -> list[Piece]:
@@ -161,19 +162,16 @@ class Batch:
 
 
 def _gather(requests: Sequence[Decoded]) -> Columns:
-    """The events of all requests, in order. Rows become columns all at once: requests are many and may be small."""
+    """The events of all requests, in order. They become columns all at once: requests are many and may be small."""
     parts: list[Columns] = []
-    rows: list[UsageEvent] = []
-    for request in requests:
-        if isinstance(request.events, list):
-            rows += request.events
-            continue
-        if rows:
-            parts.append(Columns.of(rows))
-            rows = []
-        parts.append(request.events)
-    if rows or not parts:
-        parts.append(Columns.of(rows))
+    for kind, group in itertools.groupby((request.events for request in requests), key=type):
+        events: list[Any] = list(group)
+        if kind is list:
+            parts.append(Columns.of(list(itertools.chain.from_iterable(events))))
+        elif kind is Envelopes:
+            parts.append(Columns.of_envelopes(events))
+        else:
+            parts += events
     return Columns.concat(parts)
 
 

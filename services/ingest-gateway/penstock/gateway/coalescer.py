@@ -19,7 +19,7 @@ from penstock.gateway.decode import Decoded
 from penstock.gateway.dedupe import Window
 from penstock.gateway.watch import Watch
 from penstock.kernel.event import PROPERTIES_BYTES_MAX
-from penstock.kernel.ports import Appended, EventLog
+from penstock.kernel.ports.event_log import Appended, EventLog
 from penstock.kernel.problems import LogUnavailable
 from penstock.kernel.record import US_PER_DAY, Kind
 

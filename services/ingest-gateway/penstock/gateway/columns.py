@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from penstock.gateway.loops import LOOPS, Data, Edges
+from penstock.gateway.plain import Envelopes
 from penstock.gateway.timestamps import Times, parse_times
 from penstock.kernel.event import UsageEvent
 
@@ -44,6 +46,24 @@ class Columns(msgspec.Struct, frozen=True):
             times_us,
             [event.properties for event in events],
             bad_times,
+        )
+
+    @classmethod
+    def of_envelopes(cls, parts: Sequence[Envelopes]) -> Columns:
+        """The events of plain bodies, in order."""
+        gathered = LOOPS.load().gathered
+        bodies = [(part.body, part.spans) for part in parts]
+        ids, customers, event_types, timestamps, joined = (gathered(bodies, field) for field in range(5))
+        times_us, bad_times = parse_times(_column(pa.string(), *timestamps))
+        properties = _column(pa.binary(), *joined)
+        return cls(
+            _column(pa.string(), *ids),
+            _column(pa.string(), *customers).dictionary_encode(),
+            _column(pa.string(), *event_types).dictionary_encode(),
+            times_us,
+            bad_times,
+            properties.to_pylist(),
+            properties,
         )
 
     @classmethod
@@ -103,9 +123,12 @@ def join(texts: Sequence[bytes]) -> pa.BinaryArray:
     """Texts as an Arrow column over their joined bytes: no Arrow value is made per text."""
     lengths = np.fromiter(map(len, texts), np.int32, len(texts))
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    return pa.Array.from_buffers(
-        pa.binary(), len(texts), [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(texts))]
-    )
+    return _column(pa.binary(), offsets, b"".join(texts))
+
+
+def _column(kind: pa.DataType, edges: Edges, data: bytes | Data) -> pa.Array:
+    """Texts as they are cut out of joined bytes."""
+    return pa.Array.from_buffers(kind, len(edges) - 1, [None, pa.py_buffer(edges), pa.py_buffer(data)])
 
 
 def code(codes: Codes, texts: pa.StringArray) -> pa.DictionaryArray:

@@ -1,7 +1,7 @@
 """From the bytes of a request to its events. A JSON array, or one object; one bad element never sinks the others.
 
-The fast path decodes the whole array at once and leaves `properties` unread. Only where that fails is the body cut into
-its elements, by brackets and quotes alone, and each judged by itself.
+A plain body stays bytes (`plain.py`). Of another the whole array is decoded at once and `properties` are left unread.
+Only where that fails is the body cut into its elements, by brackets and quotes alone, and each judged by itself.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import msgspec
 
 from penstock.gateway.brackets import element_edges
 from penstock.gateway.columns import Columns
+from penstock.gateway.plain import Envelopes, read_plain
 from penstock.kernel.event import NESTING_MAX, UsageEvent
 from penstock.kernel.problems import BadRequest, TooLarge
 
@@ -33,7 +34,7 @@ class Refusal(msgspec.Struct, frozen=True):
 class Decoded(msgspec.Struct, frozen=True):
     """What a body holds. `indexes` are the places of `events` in the request; with no refusal, simply 0, 1, 2, ..."""
 
-    events: list[UsageEvent] | Columns
+    events: list[UsageEvent] | Envelopes | Columns
     indexes: Sequence[int]
     refusals: tuple[Refusal, ...] = ()
 
@@ -41,6 +42,9 @@ class Decoded(msgspec.Struct, frozen=True):
 def decode(body: bytes, events_max: int, bytes_max: int) -> Decoded:
     """Raise `BadRequest` for what is no array of elements or has too many of them, `TooLarge` for too many bytes."""
     refuse_too_large(len(body), bytes_max)
+    plain = read_plain(body, events_max)
+    if plain is not None:
+        return Decoded(plain, range(len(plain)))
     if body.lstrip()[:1] == b"{":
         body = b"[" + body + b"]"
     try:

@@ -14,12 +14,14 @@ from penstock.gateway.coalescer import Coalescer, CoalescerSettings, Room, room_
 from penstock.gateway.decode import Decoded, refuse_too_large
 from penstock.gateway.dedupe import Window
 from penstock.gateway.formats import Format, decode_body
+from penstock.gateway.loops import LOOPS
 from penstock.gateway.memory import RecentVerdicts
 from penstock.gateway.rate_limit import RateLimits, TenantRates
 from penstock.gateway.restore import restore
 from penstock.gateway.ticker import tick_forever
 from penstock.gateway.watch import Unwatched, Watch
-from penstock.kernel.ports import Clock, EventLog
+from penstock.kernel.ports.clock import Clock
+from penstock.kernel.ports.event_log import EventLog
 from penstock.kernel.record import US_PER_DAY
 from penstock.kernel.window import to_us
 
@@ -79,6 +81,7 @@ class Gateway:
         `LogUnavailable` where the outcome is unknown: retry with the same ids.
         """
         refuse_too_large(len(body), self.settings.request_bytes_max)
+        LOOPS.seen(len(body))
         self._coalescer.admit(len(body))
         if self._rates.has_limits:
             self._rates.refuse_beyond(tenant, self._now_us())
@@ -93,6 +96,7 @@ class Gateway:
 
     async def ingest_decoded(self, tenant: str, request: Decoded, body_bytes: int) -> IngestAnswer:
         """`ingest` for a caller with a decoder of its own; `body_bytes` is what it decoded."""
+        LOOPS.seen(body_bytes)
         self._coalescer.admit(body_bytes)
         if self._rates.has_limits:
             self._rates.refuse_beyond(tenant, self._now_us())

@@ -14,7 +14,8 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from penstock.kernel.ports import Catalog, Clock, Item
+from penstock.kernel.ports.catalog import Catalog, Item
+from penstock.kernel.ports.clock import Clock
 from penstock.kernel.problems import BadRequest, Conflict, NotFound, Unauthorized
 from penstock.web.route import OPERATOR_TENANT, Principal, Scope
 

@@ -13,7 +13,8 @@ from datetime import datetime
 import msgspec
 
 from penstock.gateway.answer import EventVerdict
-from penstock.kernel.event import NotAccepted, Verdict
+from penstock.kernel.event import Verdict
+from penstock.kernel.ports.siblings import NotAccepted
 
 IDS_MAX = 10_000
 # Of one request: a client that sends everything twice costs a look at a hundred events a request, not at each.

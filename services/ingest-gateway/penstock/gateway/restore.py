@@ -11,7 +11,7 @@ from penstock.gateway.dedupe import Window
 from penstock.kernel.chunk import Chunk
 from penstock.kernel.event import Verdict
 from penstock.kernel.identity import BodyHashes, Identities
-from penstock.kernel.ports import EventLog
+from penstock.kernel.ports.event_log import EventLog
 from penstock.kernel.record import US_PER_DAY, Kind, LogRecord
 
 STEP_RECORDS = 256

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from penstock.kernel.ports import EventLog
+from penstock.kernel.ports.event_log import EventLog
 from penstock.kernel.problems import LogUnavailable
 from penstock.kernel.record import Kind
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from penstock.kernel.ports import Catalog, Clock, UsageReader
+from penstock.kernel.ports.catalog import Catalog
+from penstock.kernel.ports.clock import Clock
+from penstock.kernel.ports.siblings import UsageReader
 from penstock.rater.http_products import ProductsApi
 from penstock.rater.http_rate_cards import RateCardsApi
 from penstock.rater.http_rates import RatesApi

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from penstock.kernel.ports import Clock, UsageReader
+from penstock.kernel.ports.clock import Clock
+from penstock.kernel.ports.siblings import UsageReader
 from penstock.kernel.problems import BadRequest, NotFound, Unprocessable
 from penstock.rater.definitions import Product, ProductType
 from penstock.rater.shelf import Shelf

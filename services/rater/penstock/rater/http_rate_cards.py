@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 
 from penstock.kernel.money import USD
-from penstock.kernel.ports import Clock
+from penstock.kernel.ports.clock import Clock
 from penstock.kernel.problems import BadRequest, Unprocessable
 from penstock.rater.definitions import Alias, RateCard
 from penstock.rater.http_prices import Scale

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 
 from penstock.kernel.meter import GroupValue
-from penstock.kernel.ports import Clock
+from penstock.kernel.ports.clock import Clock
 from penstock.kernel.price import GroupValues
 from penstock.kernel.problems import BadRequest
 from penstock.rater.definitions import Product, ProductType, Rate

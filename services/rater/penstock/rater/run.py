@@ -11,7 +11,9 @@ from datetime import datetime
 from penstock.kernel.charge import ChargeSet
 from penstock.kernel.contract import ContractTerms
 from penstock.kernel.meter import Metric
-from penstock.kernel.ports import Catalog, Clock, UsageReader
+from penstock.kernel.ports.catalog import Catalog
+from penstock.kernel.ports.clock import Clock
+from penstock.kernel.ports.siblings import UsageReader
 from penstock.kernel.price import PriceInterval
 from penstock.kernel.problems import NotFound
 from penstock.kernel.record import Vector

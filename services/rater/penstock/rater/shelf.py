@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import msgspec
 
-from penstock.kernel.ports import Catalog, Item
+from penstock.kernel.ports.catalog import Catalog, Item
 from penstock.kernel.problems import NotFound
 from penstock.rater.definitions import Alias, Product, Rate, RateCard
 

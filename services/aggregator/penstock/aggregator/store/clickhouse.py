@@ -20,12 +20,12 @@ import pyarrow as pa
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 
 from penstock.aggregator.store import audit_rows, cell_rows, chunk_rows, correction_rows, fill_rows, trace_rows
+from penstock.aggregator.store.connect import SETTINGS
 from penstock.kernel.cell import Cell, CellAnswer, CellKey, CellQuestion
-from penstock.kernel.correction import Corrected, as_corrected
-from penstock.kernel.correction_store import Move
+from penstock.kernel.correction import Corrected, Move, as_corrected
 from penstock.kernel.event import Outcome
 from penstock.kernel.identity import BodyHashes, Identities
-from penstock.kernel.ports import Flush
+from penstock.kernel.ports.fold_store import Flush
 from penstock.kernel.problems import StoreUnavailable
 from penstock.kernel.record import Marker, Vector
 from penstock.kernel.stored import SCHEMA as EVENT_SCHEMA
@@ -72,11 +72,10 @@ class ClickHouseUsageStore:
             "mark_cache_size": 64 * 2**20,
             "uncompressed_cache_size": 0,
         }
-        settings = {"max_threads": 2, "max_insert_threads": 1, "max_memory_usage": 2 * 2**30}
 
         def connect() -> Any:
             return clickhouse_connect.get_client(
-                interface="chdb", path=str(path), settings=settings, chdb_options=options
+                interface="chdb", path=str(path), settings=SETTINGS, chdb_options=options
             )
 
         return cls(connect, step)

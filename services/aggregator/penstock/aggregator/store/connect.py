@@ -16,7 +16,7 @@ from clickhouse_connect.driver.binding import quote_identifier
 DEFAULT_DATABASE = "default"
 CONNECT_TIMEOUT_S = 5
 ANSWER_TIMEOUT_S = 30
-# As in process (`ClickHouseUsageStore.embedded`): a reader of one page must not take the server's memory.
+# In process and on a server: a reader of one page must not take the memory of all.
 SETTINGS: dict[str, Any] = {"max_threads": 2, "max_insert_threads": 1, "max_memory_usage": 2 * 2**30}
 _PORTS = {False: 8123, True: 8443}
 _SECURE_OF = {"clickhouse": False, "http": False, "clickhouses": True, "https": True}

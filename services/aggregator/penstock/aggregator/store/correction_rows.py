@@ -11,8 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from penstock.aggregator.store.audit_rows import STRETCH, stretches_asked
-from penstock.kernel.correction import Corrected, Refusal, Revision
-from penstock.kernel.correction_store import Move
+from penstock.kernel.correction import Corrected, Move, Refusal, Revision
 from penstock.kernel.event import Outcome
 from penstock.kernel.record import Vector
 from penstock.kernel.window import Span

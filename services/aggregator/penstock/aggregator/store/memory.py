@@ -13,12 +13,11 @@ import pyarrow as pa
 
 from penstock.aggregator.store.audit_rows import outcomes_of, summed
 from penstock.kernel.cell import CONSERVATION, Cell, CellAnswer, CellKey, CellQuestion, CellRow, merge, moved
-from penstock.kernel.correction import Corrected, Revision, as_corrected, as_stored, newest
-from penstock.kernel.correction_store import Move
+from penstock.kernel.correction import Corrected, Move, Revision, as_corrected, as_stored, newest
 from penstock.kernel.event import Outcome
 from penstock.kernel.identity import BodyHashes, Identities
 from penstock.kernel.meter import Aggregation
-from penstock.kernel.ports import Flush
+from penstock.kernel.ports.fold_store import Flush
 from penstock.kernel.quantity import exact
 from penstock.kernel.record import Marker, Vector
 from penstock.kernel.stored import Dropped, DroppedIds, LogPlace, StoredEvents, StoredIds, Trace

@@ -17,7 +17,7 @@ from penstock.contracts.store.rules import assert_balanced, is_known
 from penstock.database.postgres import Connection, PostgresDatabase
 from penstock.kernel.entry import Entry, Transaction
 from penstock.kernel.money import Amount, Unit
-from penstock.kernel.ports import Pools
+from penstock.kernel.ports.ledger import Pools
 from penstock.kernel.quantity import canonical
 from penstock.kernel.window import from_us, to_us
 

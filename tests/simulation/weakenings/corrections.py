@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-import pytest
 
 from penstock.aggregator import consume, correct, correction
 from penstock.aggregator.fold import Fold, Study
@@ -15,26 +14,17 @@ from penstock.kernel.cell import Cell, retract
 from penstock.kernel.correction import Corrected, Revision, as_corrected, as_stored, without
 from penstock.kernel.event import Outcome
 from penstock.kernel.meter import Aggregation
-from penstock.kernel.ports import Flush
+from penstock.kernel.ports.fold_store import Flush
 from penstock.kernel.stored import StoredEvents
 from penstock.kernel.window import BASE_WINDOW_US, Span, from_us
 from simulation.faulty_store import Connection, Tables
-from simulation.scenario import Simulation, Weaken
-from simulation.weakenings import FAR, Weakening
+from simulation.scenario import Simulation
+from simulation.weakenings.switch import FAR, Patch, Switches
 
-Patch = pytest.MonkeyPatch
-WEAKENINGS: dict[str, Weakening] = {}
-
-
-def weakening(seed: int, rows_checked: bool = True) -> Callable[[Weaken], Weaken]:
-    def enter(weaken: Weaken) -> Weaken:
-        WEAKENINGS[getattr(weaken, "__name__", "")] = Weakening(weaken, seed, rows_checked)
-        return weaken
-
-    return enter
+switches = Switches()
 
 
-@weakening(seed=0, rows_checked=False)
+@switches.weakening(seed=0, rows_checked=False)
 def corrections_looked_up_ahead(patch: Patch, _: Simulation) -> None:
     """What a flush that was cut short wrote of a correction makes its replay think that it knows it."""
 
@@ -44,7 +34,7 @@ def corrections_looked_up_ahead(patch: Patch, _: Simulation) -> None:
     patch.setattr(Connection, "corrections", corrections, raising=False)
 
 
-@weakening(seed=0)
+@switches.weakening(seed=0)
 def older_correction_recomputes_the_current_state(patch: Patch, _: Simulation) -> None:
     """A cell is counted again from all that is stored, not from what was there at the correction."""
 
@@ -61,7 +51,7 @@ def older_correction_recomputes_the_current_state(patch: Patch, _: Simulation) -
     patch.setattr(correct, "_Recount", Current)
 
 
-@weakening(seed=0)
+@switches.weakening(seed=0)
 def revisions_read_without_as_of(patch: Patch, _: Simulation) -> None:
     """Events as of the marker, and corrections that are newer."""
     revisions = Tables._revisions
@@ -72,7 +62,7 @@ def revisions_read_without_as_of(patch: Patch, _: Simulation) -> None:
     patch.setattr(Tables, "_revisions", ahead)
 
 
-@weakening(seed=0, rows_checked=False)
+@switches.weakening(seed=0, rows_checked=False)
 def emptied_cells_deleted(patch: Patch, _: Simulation) -> None:
     """A row that is gone has no version, so what comes late takes its place."""
     insert = Tables.insert
@@ -86,7 +76,7 @@ def emptied_cells_deleted(patch: Patch, _: Simulation) -> None:
     patch.setattr(Tables, "insert", insert_and_delete)
 
 
-@weakening(seed=0)
+@switches.weakening(seed=0)
 def voided_ids_forgotten(patch: Patch, _: Simulation) -> None:
     """What is sent again after a void counts again."""
     voided: set[tuple[str, str]] = set()
@@ -111,7 +101,7 @@ def voided_ids_forgotten(patch: Patch, _: Simulation) -> None:
     patch.setattr(consume, "Fold", Forgetful)
 
 
-@weakening(seed=0)
+@switches.weakening(seed=0)
 def stored_events_updated_in_place(patch: Patch, _: Simulation) -> None:
     """A replay of the correction retracts the new body, and nothing before it can be counted again."""
     insert = Tables.insert
@@ -123,12 +113,12 @@ def stored_events_updated_in_place(patch: Patch, _: Simulation) -> None:
                 at = revision.partition, revision.offset
                 others = without(self._events[at], {revision.place})
                 self._events[at] = StoredEvents.concat([others, as_stored([revision])])
-                self._joined = None
+                self._columns = None
 
     patch.setattr(Tables, "insert", update)
 
 
-@weakening(seed=0)
+@switches.weakening(seed=0)
 def corrections_applied_again(patch: Patch, _: Simulation) -> None:
     """A copy that the outbox sent twice is another correction."""
 
@@ -141,13 +131,13 @@ def corrections_applied_again(patch: Patch, _: Simulation) -> None:
     patch.setattr(Connection, "corrections", corrections, raising=False)
 
 
-@weakening(seed=0)
+@switches.weakening(seed=0)
 def older_corrections_overtake(patch: Patch, _: Simulation) -> None:
     """What waited in the outbox replaces what was ordered later."""
     patch.setattr(correct, "is_overtaken", lambda control, earlier: False)
 
 
-@weakening(seed=0)
+@switches.weakening(seed=0)
 def unique_values_as_rows(patch: Patch, _: Simulation) -> None:
     """A value that one event loses is gone, although another event of the cell has it."""
 

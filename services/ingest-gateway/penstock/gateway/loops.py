@@ -1,0 +1,65 @@
+"""The compiled loops of this process: brought in beside the traffic, once there is enough of it to pay for them.
+
+Loading them takes about a second, the first time on a machine some ten, and the memory of a compiler. Until they are
+there, and for whatever they do not take, msgspec and hashlib do the same work. (docs/adr/0021)
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.kernel.identity import Identities
+
+# What a laptop's gateway hardly sees, and a busy one within a second.
+BYTES_BEFORE_LOADING = 16 * 2**20
+THREAD_NAME = "penstock-compiler"
+# To import them is to load them.
+PACKAGE, MODULES = "penstock.gateway.compiled", ("envelopes", "gather", "blake2b")
+
+Edges = npt.NDArray[np.int32]  # shape (n + 1,): where n texts are cut out of bytes that are joined
+Data = npt.NDArray[np.uint8]
+Spans = npt.NDArray[np.int32]  # shape (n, 10): where the fields of n events start and end in a body
+
+logger = logging.getLogger(__name__)
+
+
+class Compiled(NamedTuple):
+    """Loops over bytes, outside the interpreter's lock."""
+
+    envelopes: Callable[[bytes, int], Spans | None]
+    gathered: Callable[[Sequence[tuple[bytes, Spans]], int], tuple[Edges, Data]]
+    digests: Callable[[bytes, bytes, Edges, Data], Identities]
+
+
+class Loops:
+    """`compiled` is None until `load` has ended. One instance for the process: machine code is the process's too."""
+
+    def __init__(self) -> None:
+        self.compiled: Compiled | None = None
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def seen(self, body_bytes: int) -> None:
+        """Count what the gateway takes; load in a thread when it was enough. Called in one thread."""
+        before, self._bytes = self._bytes, self._bytes + body_bytes
+        if before < BYTES_BEFORE_LOADING <= self._bytes:
+            threading.Thread(target=self.load, name=THREAD_NAME, daemon=True).start()
+
+    def load(self) -> Compiled:
+        """Compile, or read what was compiled before. Idempotent."""
+        with self._lock:
+            if self.compiled is None:
+                envelopes, gather, blake2b = (import_module(f"{PACKAGE}.{name}") for name in MODULES)
+                self.compiled = Compiled(envelopes.envelopes, gather.gathered, blake2b.digests)
+                logger.info("the gateway's loops are compiled")
+            return self.compiled
+
+
+LOOPS = Loops()

@@ -1,0 +1,29 @@
+"""Plain JSON bodies: events that stay the bytes they came as until a whole batch becomes columns."""
+
+from __future__ import annotations
+
+import msgspec
+
+from penstock.gateway.loops import LOOPS, Spans
+
+# A body of a few events is decoded sooner than a compiled loop is called.
+BODY_BYTES_MIN = 4 * 1024
+
+
+class Envelopes(msgspec.Struct, frozen=True):
+    """The events of a body, by where their fields stand in it."""
+
+    body: bytes
+    spans: Spans
+
+    def __len__(self) -> int:
+        return len(self.spans)
+
+
+def read_plain(body: bytes, events_max: int) -> Envelopes | None:
+    """None for a body that is not plain, or has too many events; and while the loop that reads it is not compiled."""
+    compiled = LOOPS.compiled
+    if compiled is None or len(body) < BODY_BYTES_MIN:
+        return None
+    spans = compiled.envelopes(body, events_max)
+    return None if spans is None else Envelopes(body, spans)
