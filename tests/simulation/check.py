@@ -109,7 +109,7 @@ def _check_events(oracle: Oracle, tables: Tables) -> None:
     """Stored events stay as they came, whatever corrects them."""
     rows = [(account.partition, row) for account in oracle.accounts() for row in account.originals]
     expected = {(partition, row.offset, row.place): (row.tenant, row.outcome) for partition, row in rows}
-    names = ("COUNTED", "DUPLICATE", "CONFLICT", "UNMATCHED", "LATE", "QUARANTINED")
+    names = ("COUNTED", "DUPLICATE", "CONFLICT", "UNMATCHED", "LATE", "QUARANTINED", "VOIDED")
     found = {}
     for stored in tables.stored_events().table.to_pylist():
         found[stored["partition"], stored["offset"], stored["place"]] = (stored["tenant"], names[stored["outcome"]])
