@@ -65,7 +65,7 @@ def every_route() -> list[Route]:
     elsewhere: Any = None
     return [
         *gateway_routes(elsewhere),
-        *aggregator_routes(*[elsewhere] * 10),
+        *aggregator_routes(*[elsewhere] * 11),
         *rater_routes(elsewhere, elsewhere, elsewhere),
         *ContractsService(*[elsewhere] * 6).routes(),
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,12 +10,11 @@ import msgspec
 from penstock.aggregator import consume, correct, correction
 from penstock.aggregator.fold import Fold, Study
 from penstock.kernel.cell import Cell, retract
-from penstock.kernel.correction import Corrected, Revision, as_corrected, as_stored, without
+from penstock.kernel.correction import Corrected, Revision, as_stored, without
 from penstock.kernel.event import Outcome
 from penstock.kernel.meter import Aggregation
 from penstock.kernel.ports.fold_store import Flush
 from penstock.kernel.stored import StoredEvents
-from penstock.kernel.window import BASE_WINDOW_US, Span, from_us
 from simulation.faulty_store import Connection, Tables
 from simulation.scenario import Simulation
 from simulation.weakenings.switch import FAR, Patch, Switches
@@ -32,23 +30,6 @@ def corrections_looked_up_ahead(patch: Patch, _: Simulation) -> None:
         return self._tables.corrections(tenant, ids, partition, FAR)
 
     patch.setattr(Connection, "corrections", corrections, raising=False)
-
-
-@switches.weakening(seed=0)
-def older_correction_recomputes_the_current_state(patch: Patch, _: Simulation) -> None:
-    """A cell is counted again from all that is stored, not from what was there at the correction."""
-
-    class Current(correct._Recount):
-        @functools.cached_property
-        def _events(self) -> list[StoredEvents]:
-            after = self._after
-            start_us = after.time_us // BASE_WINDOW_US * BASE_WINDOW_US
-            span = Span(from_us(start_us), from_us(start_us + BASE_WINDOW_US))
-            as_of = (FAR,) * self._partitions
-            read = self._store.read_events(after.tenant, (after.customer,), span, as_of, after.partition)
-            return list(as_corrected(read, [after]))
-
-    patch.setattr(correct, "_Recount", Current)
 
 
 @switches.weakening(seed=2)
@@ -76,7 +57,7 @@ def emptied_cells_deleted(patch: Patch, _: Simulation) -> None:
     patch.setattr(Tables, "insert", insert_and_delete)
 
 
-@switches.weakening(seed=0)
+@switches.weakening(seed=2)
 def voided_ids_forgotten(patch: Patch, _: Simulation) -> None:
     """What is sent again after a void counts again."""
     voided: set[tuple[str, str]] = set()

@@ -13,7 +13,11 @@ from typing import Any
 import pytest
 
 import reference_corrections
+from penstock.aggregator.audit import figure
+from penstock.aggregator.consume import Owner
 from penstock.aggregator.store.memory import MemoryUsageStore
+from penstock.kernel.cell import Cell, CellKey
+from penstock.kernel.ports.fold_store import Flush
 from penstock.kernel.window import to_us
 from unit.aggregator.correction_world import (
     BODIES,
@@ -90,3 +94,63 @@ def test_whatever_fails_corrections_are_applied_once(seed: int, step: str, monke
     assert told == reference_corrections.answers(plain(entries))
     for metric_id in BODIES:
         assert usage_of(calm._cells, metric_id) == expected_usage(entries, metric_id), metric_id
+
+
+class Witness(MemoryUsageStore):
+    """Remembers what every cell was written as, by its version."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: dict[tuple[CellKey, int], set[object]] = {}
+
+    def flush(self, flush: Flush) -> None:
+        for key, cell in flush.cells.items():
+            self.rows.setdefault((key, cell.version), set()).add(figure(cell))
+        super().flush(flush)
+
+
+def rows_of_two_owners(monkeypatch: pytest.MonkeyPatch) -> Witness:
+    """One goes on to the end after three records; the other follows it, with what it had in memory."""
+    monkeypatch.setattr("penstock.aggregator.consume.READ_BYTES_MAX", 1)
+    values = [(1, 5), (2, 9)]
+    entries: list[Any] = [define("most"), [an_event_at(f"e{n}", n, "eu", units) for n, units in values]]
+    entries += [void("c1", "e2"), an_event_at("e3", 3, "eu", 7)]
+
+    async def play() -> Witness:
+        log, store = KnownLog(1, clock_us=lambda: NOW_US), Witness()
+        for kind, payload in as_records(entries):
+            await log.append(0, kind, NOW_US, payload)
+        first, second = (Owner(0, log, store, retention_us=10**15) for _ in range(2))
+        for owner in (first, second):
+            await owner.restore()
+            for _ in range(2):
+                await owner.step(0)
+        for owner in (first, second):
+            while await owner.step(0):
+                pass
+        return store
+
+    return asyncio.run(play())
+
+
+def test_an_owner_that_lags_counts_again_as_of_the_correction(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = rows_of_two_owners(monkeypatch)
+
+    assert all(len(written) == 1 for written in store.rows.values())
+    assert [figures for (key, version), figures in store.rows.items() if key.metric == "most" and version == 2] == [
+        {figure(Cell(events=1, value=Decimal(5)))}
+    ]
+
+
+def test_a_recount_of_the_current_state_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weakening of CORE.md: the later event is counted into the cell as of the correction."""
+    read_events = MemoryUsageStore.read_events
+
+    def ahead(self: MemoryUsageStore, tenant: str, customers: Any, span: Any, as_of: Any, partition: Any) -> Any:
+        return read_events(self, tenant, customers, span, (2**40,) * len(as_of), partition)
+
+    monkeypatch.setattr(MemoryUsageStore, "read_events", ahead)
+
+    store = rows_of_two_owners(monkeypatch)
+
+    assert {key.metric for (key, _), written in store.rows.items() if len(written) > 1} == {"most"}
