@@ -12,6 +12,8 @@ from typing import Any
 from penstock.aggregator.audit_api import AuditApi
 from penstock.aggregator.auditor import Auditor
 from penstock.aggregator.consume import Owner
+from penstock.aggregator.corrections import Corrections
+from penstock.aggregator.corrections_api import CorrectionsApi
 from penstock.aggregator.http_api import AggregatorApi
 from penstock.aggregator.metrics import Metrics
 from penstock.aggregator.transactions import Transactions
@@ -37,6 +39,7 @@ def aggregator_routes(
     usage: UsageService,
     store: UsageStore,
     transactions: Transactions,
+    corrections: Corrections,
     auditor: Auditor,
     owners: Callable[[], Sequence[Owner]],
     customers: Customers,
@@ -54,6 +57,7 @@ def aggregator_routes(
     return [
         *AggregatorApi(metrics, usage, store, customers, clock, group_combinations_max).routes(),
         *TransactionsApi(transactions, customers, memory).routes(),
+        *CorrectionsApi(corrections).routes(),
         *AuditApi(auditor, customers).routes(),
         Route("GET", "/v1/pipeline", Scope.READ, pipeline, "aggregator"),
     ]
@@ -64,7 +68,7 @@ def every_route() -> list[Route]:
     elsewhere: Any = None
     return [
         *gateway_routes(elsewhere),
-        *aggregator_routes(*[elsewhere] * 10),
+        *aggregator_routes(*[elsewhere] * 11),
         *rater_routes(elsewhere, elsewhere, elsewhere),
         *ContractsService(*[elsewhere] * 6).routes(),
     ]

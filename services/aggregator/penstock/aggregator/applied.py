@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from penstock.kernel.control import MetricArchived, MetricDefined
+from penstock.kernel.control import Control, MetricArchived, MetricDefined
 from penstock.kernel.meter import Metric
 
 
@@ -14,7 +14,7 @@ class Applied(msgspec.Struct):
     ids: set[str]
     sequences: dict[str, int]
 
-    def is_news(self, control: MetricDefined | MetricArchived) -> bool:
+    def is_news(self, control: Control) -> bool:
         """Whether to apply it: a repeat or an overtaken one changes nothing. Remembers it."""
         if control.id in self.ids or control.sequence <= self.sequences.get(control.subject, -1):
             return False
@@ -23,8 +23,8 @@ class Applied(msgspec.Struct):
         return True
 
 
-def apply_definition(metrics: dict[str, Metric], control: MetricDefined | MetricArchived) -> None:
+def apply_definition(metrics: dict[str, Metric], control: Control) -> None:
     if isinstance(control, MetricDefined):
         metrics[control.metric.id] = control.metric
-    else:
+    elif isinstance(control, MetricArchived):
         metrics.pop(control.metric_id, None)
