@@ -27,7 +27,7 @@ API_KEY = "the-bootstrap-key-of-the-tests"
 READY_TIMEOUT_S = 240
 STOP_TIMEOUT_S = 120
 VISIBLE_TIMEOUT_S = 30
-OUTCOMES = ("counted", "duplicate", "conflict", "unmatched", "late", "quarantined")
+OUTCOMES = ("counted", "duplicate", "conflict", "unmatched", "late", "quarantined", "voided")
 _JSON_BODY = {"Content-Type": "application/json"}
 # What a request meets when the server dies under it or is not there.
 GONE = (OSError, http.client.HTTPException)

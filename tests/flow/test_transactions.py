@@ -78,6 +78,7 @@ def test_a_counted_event_tells_where_it_stands_and_what_it_counts_in(
             {"metric_id": ids["eu"], "property": "region", "reason": "has a value that the metric does not take"}
         ],
         "dropped": {},
+        "corrections": [],
         "gateway": None,
     }
     assert len(day) == len("2026-01-31")

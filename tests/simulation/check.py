@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import level_reference
 import reference
 from builders import Body
-from penstock.kernel.cell import COMBINATIONS, CONSERVATION, FILLED_US, Cell, CellKey
+from penstock.kernel.cell import COMBINATIONS, CONSERVATION, CORRECTIONS, FILLED_US, Cell, CellKey
 from penstock.kernel.record import Marker
 from penstock.kernel.usage import Usage, UsageQuery
 from penstock.kernel.window import Span
@@ -53,7 +53,7 @@ def check_marker(oracle: Oracle, tables: Tables, marker: Marker) -> None:
     account = oracle.account(marker.partition)
     fills = tables.fills(marker.partition)
     for key in account.history:
-        is_folded = key[1] == CONSERVATION or (key[1] == COMBINATIONS and key[4][1:] == ())
+        is_folded = key[1] in (CONSERVATION, CORRECTIONS) or (key[1] == COMBINATIONS and key[4][1:] == ())
         filled = key[2] if key[1] == COMBINATIONS else key[1]
         if not is_folded and fills.get((marker.partition, filled)) != FILLED_US:
             continue  # until it is filled, an absent cell is not zero
@@ -72,12 +72,13 @@ def check_end(oracle: Oracle, tables: Tables) -> None:
         require(said, f"{marker} of {account.folded} records, of which {account.said} is the last that says something")
         _check_cells(account, tables)
         _check_conservation(account, tables)
+        _check_corrections(account, tables)
     _check_events(oracle, tables)
     _check_customers(oracle, tables)
 
 
 def _check_cells(account: Account, tables: Tables) -> None:
-    expected = {key: changes[-1] for key, changes in account.history.items()}
+    expected = {key: changes[-1] for key, changes in account.history.items() if changes[-1][1].events}
     mine = {key: cell for key, cell in tables.cells.items() if key.partition == account.partition and cell.events}
     require(expected.keys() == mine.keys(), f"cells that differ: {expected.keys() ^ mine.keys()}")
     for key, cell in mine.items():
@@ -91,15 +92,24 @@ def _check_conservation(account: Account, tables: Tables) -> None:
     mine = [(key, cell) for key, cell in tables.cells.items() if key.partition == account.partition]
     told = sum(cell.events for key, cell in mine if key.metric == "penstock.conservation")
     require(told == len(account.copies), f"{len(account.copies)} events in the log, {told} outcomes")
-    kept = Counter((row.tenant, repr(row.event)) for row in account.rows)
+    kept = Counter((row.tenant, repr(row.event)) for row in account.originals)
     twice = [event for event, copies in kept.items() if copies > 1]
     require(not twice, f"the same event was kept twice, long apart: {twice}")
 
 
+def _check_corrections(account: Account, tables: Tables) -> None:
+    """Every correction in the log became what it must, at its first copy."""
+    mine = [each for (partition, _), each in tables.held_corrections().items() if partition == account.partition]
+    found = {(each.tenant, each.id): (each.offset, each.refusal) for each in mine}
+    expected = account.told.refusals
+    require(found == expected, f"corrections differ: {set(found.items()) ^ set(expected.items())}")
+
+
 def _check_events(oracle: Oracle, tables: Tables) -> None:
-    rows = [(account.partition, row) for account in oracle.accounts() for row in account.rows]
+    """Stored events stay as they came, whatever corrects them."""
+    rows = [(account.partition, row) for account in oracle.accounts() for row in account.originals]
     expected = {(partition, row.offset, row.place): (row.tenant, row.outcome) for partition, row in rows}
-    names = ("COUNTED", "DUPLICATE", "CONFLICT", "UNMATCHED", "LATE", "QUARANTINED")
+    names = ("COUNTED", "DUPLICATE", "CONFLICT", "UNMATCHED", "LATE", "QUARANTINED", "VOIDED")
     found = {}
     for stored in tables.stored_events().table.to_pylist():
         found[stored["partition"], stored["offset"], stored["place"]] = (stored["tenant"], names[stored["outcome"]])

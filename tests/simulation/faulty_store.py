@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from penstock.aggregator.store.memory import MemoryUsageStore
 from penstock.kernel.cell import Cell, CellAnswer, CellKey, CellQuestion
+from penstock.kernel.correction import Corrected, as_corrected
 from penstock.kernel.event import Outcome
 from penstock.kernel.identity import BodyHashes, Identities
 from penstock.kernel.ports.fold_store import Flush
@@ -27,7 +28,7 @@ from penstock.kernel.window import Span, to_us
 from simulation.event_loop import Died
 from simulation.world import HOUR_US, World
 
-INSERT_ORDER = ("events", "chunks", "ids", "dropped", "controls", "touched", "cells", "cells", "marker")
+INSERT_ORDER = ("events", "chunks", "ids", "dropped", "controls", "corrections", "touched", "cells", "cells", "marker")
 NO_MARKER = -1
 
 
@@ -105,15 +106,23 @@ class Tables(MemoryUsageStore):
         if self._columns is None:
             self._columns = Columns(self.stored_events())
         at = self._columns.places(tenant, customers, span, as_of, partition)
-        if len(at):
-            yield StoredEvents(self._columns.table.take(pa.array(at)))
+        through = {p: offset for p, offset in enumerate(as_of) if partition in (None, p)}
+        came = [StoredEvents(self._columns.table.take(pa.array(at)))] if len(at) else []
+        yield from as_corrected(came, self._revisions(tenant, customers, span, through))
+
+    def held_corrections(self) -> dict[tuple[int, int], Corrected]:
+        return self._corrections
 
     def event_hours(self, tenant: str, partition: int, through: int) -> list[tuple[int, int]]:
-        """As the reference does, all at once too."""
+        """As the reference does, all at once too; whatever a correction changes, its event has an hour."""
         if self._columns is None:
             self._columns = Columns(self.stored_events())
         as_of = tuple(through if p == partition else -1 for p in range(partition + 1))
-        return self._columns.hours(self._columns.places(tenant, None, None, as_of, partition))
+        found = dict(self._columns.hours(self._columns.places(tenant, None, None, as_of, partition)))
+        for revision in self._revisions(tenant, None, None, {partition: through}):
+            hour_us = revision.time_us // HOUR_US * HOUR_US
+            found[hour_us] = found.get(hour_us, 0) + 1
+        return sorted(found.items())
 
     def power_cut(self) -> None:
         """Nothing is lost: an insert is on disk before it is acknowledged."""

@@ -19,12 +19,14 @@ from typing import Any, NamedTuple
 import reference
 from penstock.kernel.chunk import Chunk
 from penstock.kernel.record import Kind, LogRecord
+from simulation.correction_oracle import NOWHERE, TYPES, Told, corrected
 
 Body = dict[str, Any]
 Key = tuple[Any, ...]  # tenant, metric, customer, window, groups, member, partition
 DAY_US, HOUR_US, QUARTER_US = 86_400_000_000, 3_600_000_000, 900_000_000
 LATE_US = 34 * DAY_US + 12 * HOUR_US
 DAYS_KEPT = 37
+FAR = 2**40  # an offset that no log reaches
 STAMP_SLACK_US = 300_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -60,7 +62,11 @@ class Account:
     metrics: dict[str, tuple[str, Body]] = field(default_factory=dict)  # tenant and body, by id of the revision
     until: dict[str, int] = field(default_factory=dict)  # where a metric was archived
     sequences: dict[str, int] = field(default_factory=dict)
-    rows: list[Row] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)  # as they are now
+    originals: list[Row] = field(default_factory=list)  # as they came
+    older: dict[int, list[tuple[int, Row]]] = field(default_factory=dict)  # by place in rows: until when it was what
+    told: Told = field(default_factory=Told)
+    hours: list[int] = field(default_factory=list)  # of the log clock, by offset
     copies: list[tuple[int, str, str, str]] = field(default_factory=list)  # offset, tenant, id, outcome: of every copy
     history: dict[Key, list[tuple[int, Value]]] = field(default_factory=dict)
 
@@ -94,15 +100,15 @@ class Oracle:
         return [
             row.event
             for account in self.accounts()
-            for row in account.rows
-            if row.offset <= min(vector[account.partition], account.until.get(metric_id, row.offset))
-            and row.tenant == tenant
-            and row.outcome != "QUARANTINED"
+            for row in rows_at(account, min(vector[account.partition], account.until.get(metric_id, FAR)))
+            if row.tenant == tenant
+            and row.outcome not in NOWHERE
             and not reference.is_quarantined([body], row.event)
         ]
 
     def _fold(self, account: Account, record: LogRecord) -> None:
         account.clock_us = max(account.clock_us, min(record.appended_at_us, record.stamped_at_us + STAMP_SLACK_US))
+        account.hours.append(account.clock_us // HOUR_US * HOUR_US)
         account.folded += 1
         if record.kind is not Kind.TICK:
             account.said = record.offset
@@ -146,6 +152,7 @@ def _event(account: Account, offset: int, place: int, tenant: str, event: Body) 
                     _combine(account, key, offset)
                     outcome = "COUNTED"
         account.rows.append(Row(offset, place, tenant, event, outcome))
+        account.originals.append(account.rows[-1])
     hour = account.clock_us // HOUR_US * HOUR_US
     key = (tenant, "penstock.conservation", "", hour, (outcome,), None, account.partition)
     held = _last(account, key)
@@ -168,7 +175,10 @@ def _judged(account: Account, tenant: str, event: Body) -> str:
 
 def _control(account: Account, record: LogRecord, bodies: Mapping[str, tuple[str, Body]]) -> None:
     """Only the first copy of a control says anything, and none that a later one has overtaken."""
-    control = json.loads(record.payload)
+    control = json.loads(record.payload, parse_float=Decimal)
+    if control["type"] in TYPES:
+        _correct(account, record.offset, control)
+        return
     if control["sequence"] <= account.sequences.get(control["subject"], -1):
         return
     account.sequences[control["subject"]] = control["sequence"]
@@ -180,13 +190,54 @@ def _control(account: Account, record: LogRecord, bodies: Mapping[str, tuple[str
     tenant, body = account.metrics[metric_id] = bodies[metric_id]
     filled: dict[Key, Value] = {}
     for row in account.rows:
-        if row.tenant == tenant and row.outcome != "QUARANTINED" and not reference.is_quarantined([body], row.event):
+        if row.tenant == tenant and row.outcome not in NOWHERE and not reference.is_quarantined([body], row.event):
             key = _key(account.partition, tenant, metric_id, body, row.event)
             if key is not None:
                 filled[key] = _plus(body, filled.get(key, Value()), row.event)
     for key, value in filled.items():
         _change(account, key, record.offset, value)
         _combine(account, key, record.offset, "filled")
+
+
+def _correct(account: Account, offset: int, control: Body) -> None:
+    """Apply a correction; what it touches is counted again from all rows."""
+    mine = {name: body for name, (owner, body) in account.metrics.items() if owner == control["tenant"]}
+    change = corrected(account.told, account.rows, offset, control, mine)
+    if change is None:
+        return
+    at, row = change
+    before = account.rows[at]
+    account.older.setdefault(at, []).append((offset, before))
+    account.rows[at] = row
+    for metric_id, body in mine.items():
+        for key in {_key_of(account.partition, metric_id, body, each) for each in (before, row)}:
+            if key is None:
+                continue
+            value = Value()
+            for each in account.rows:
+                if _key_of(account.partition, metric_id, body, each) == key:
+                    value = _plus(body, value, each.event)
+            _change(account, key, offset, value)
+            _combine(account, key, offset)
+    if before.outcome != row.outcome:
+        hour, moved = account.hours[row.offset], (before.outcome, row.outcome)
+        key = (row.tenant, "penstock.corrections", "", hour, moved, None, account.partition)
+        held = _last(account, key)
+        _change(account, key, offset, held._replace(events=held.events + 1))
+
+
+def _key_of(partition: int, metric_id: str, body: Body, row: Row) -> Key | None:
+    """The cell of the metric that the row is in, or None."""
+    if row.outcome in NOWHERE or reference.is_quarantined([body], row.event):
+        return None
+    return _key(partition, row.tenant, metric_id, body, row.event)
+
+
+def rows_at(account: Account, offset: int) -> Iterable[Row]:
+    """The rows of records at or below the offset, as they were then."""
+    for at, row in enumerate(account.rows):
+        if row.offset <= offset:
+            yield next((older for until, older in account.older.get(at, ()) if offset < until), row)
 
 
 def _key(partition: int, tenant: str, metric_id: str, body: Body, event: Body) -> Key | None:

@@ -18,6 +18,7 @@ from penstock.kernel.cell import Cell, CellKey
 from penstock.kernel.chunk import Chunk
 from penstock.kernel.record import Marker
 from simulation import check
+from simulation.corrections import Correctors
 from simulation.definitions import Definitions
 from simulation.event_loop import ASYNCIO
 from simulation.faulty_log import FaultyLog
@@ -63,6 +64,13 @@ class Simulation:
             (self.readers.retire_replaced, 2),
             (self.readers.audit, 2),
         ]
+        self.correctors = Correctors(self.world, self.log, self.tables, self.clients)
+        if plan.has_corrections:
+            self._acts += [
+                (self.correctors.order, 12),
+                (self.correctors.repeat, 3),
+                (self.correctors.send_pending, 2),
+            ]
         self._step_us = 2 * plan.days * DAY_US // plan.actions
 
     def _check_row(self, key: CellKey, cell: Cell) -> None:
@@ -95,6 +103,7 @@ class Simulation:
         world.tell("calm")
         world.advance(world.plan.days * HOUR_US + DAY_US)
         self.definitions.send_pending()
+        self.correctors.send_pending()
         while self.clients.unanswered:
             self.clients.retry()
         self.clients.tick()

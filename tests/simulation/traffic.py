@@ -150,6 +150,14 @@ class Clients:
             self._send_later(tenant, event)
         return event
 
+    def lately(self) -> list[tuple[str, Body]]:
+        """Tenant and body of what was sent last, whatever became of it."""
+        return self._sent[-60:]
+
+    def some_properties(self) -> Body:
+        """What an event might hold."""
+        return self._properties()
+
     def _age_us(self) -> int:
         """How far from now an event happened: mostly just before, sometimes as far as a gateway lets it."""
         chance, now_us = self._world.chance, self._world.now_us

@@ -36,6 +36,7 @@ class Plan(msgspec.Struct, frozen=True):
     fill_events_max: int  # in one batch
     whole_events_min: int  # records of so many events are stored whole
     has_files: bool  # ids of some pods are in files
+    has_corrections: bool
 
     @classmethod
     def draw(cls, seed: int) -> Plan:
@@ -56,6 +57,7 @@ class Plan(msgspec.Struct, frozen=True):
             fill_events_max=chance.choice([1, 4, 50_000]),
             whole_events_min=chance.choice([3, 256]),
             has_files=chance.random() < 0.15,
+            has_corrections=chance.random() < 0.4,
         )
 
 

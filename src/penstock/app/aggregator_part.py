@@ -14,6 +14,7 @@ from penstock.aggregator.auditor import Auditor
 from penstock.aggregator.backfills import Backfills
 from penstock.aggregator.cardinality import CardinalityWatch
 from penstock.aggregator.consume import Owner
+from penstock.aggregator.corrections import Corrections, SendTo
 from penstock.aggregator.faust_owners import FaustOwners
 from penstock.aggregator.metrics import Metrics
 from penstock.aggregator.quarantine import Quarantine
@@ -33,7 +34,7 @@ from penstock.app.route_table import aggregator_routes
 from penstock.app.services import LAYERS, USAGE
 from penstock.ids import durable
 from penstock.ids.shelf import Shelf
-from penstock.kernel.control import Control, encode_control
+from penstock.kernel.control import Control, Correction, encode_control
 from penstock.kernel.ports.catalog import Catalog
 from penstock.kernel.ports.clock import Clock
 from penstock.kernel.ports.event_log import EventLog
@@ -77,6 +78,8 @@ class AggregatorPart(Part):
         send = control_sender(log, common.clock, common.loop)
         self.metrics = Metrics(catalog, common.clock, send)
         self.backfills = Backfills(catalog, common.clock, send, lambda: self.usage.vector())
+        send_to = correction_sender(log, common.clock, common.loop)
+        self.corrections = Corrections(catalog, common.clock, store, log.identity, send_to)
         self.transactions = Transactions(store, self.metrics, log.identity)
         self.usage_cache = UsageCache(config.usage_cache_bytes_max, common.telemetry.usage_looked_up)
         sealed, in_force = log.identity.first, self.backfills.in_force
@@ -125,6 +128,7 @@ class AggregatorPart(Part):
             self.usage,
             self.store,
             self.transactions,
+            self.corrections,
             self.auditor,
             self.backfills,
             lambda: self.runtime.owners,
@@ -160,6 +164,7 @@ class AggregatorPart(Part):
     def chores(self) -> Sequence[Chore]:
         chores = [
             Chore(PENDING_INTERVAL_S, self.metrics.send_pending),
+            Chore(PENDING_INTERVAL_S, self.corrections.send_pending),
             Chore(PENDING_INTERVAL_S, self.usage.retire_replaced),
             Chore(SETTLE_INTERVAL_S, self.backfills.settle),
             Chore(CARDINALITY_INTERVAL_S, self._cardinality.look),
@@ -214,6 +219,19 @@ class AggregatorPart(Part):
 def _age_s(now_us: int, since_us: int) -> float:
     """Seconds since then, 0 for never."""
     return max(0, now_us - since_us) / US_PER_S if since_us else 0
+
+
+def correction_sender(log: EventLog, clock: Clock, loop: asyncio.AbstractEventLoop) -> SendTo:
+    """What a worker thread calls to append a correction to one partition of the log."""
+
+    def send(control: Correction, partition: int) -> int:
+        appending = log.append(partition, Kind.CONTROL, to_us(clock.now()), encode_control(control))
+        try:
+            return asyncio.run_coroutine_threadsafe(appending, loop).result(CONTROL_TIMEOUT_S).offset
+        except TimeoutError as exc:
+            raise LogUnavailable(f"no acknowledgement in {CONTROL_TIMEOUT_S} s", retry_after_s=5) from exc
+
+    return send
 
 
 def control_sender(log: EventLog, clock: Clock, loop: asyncio.AbstractEventLoop) -> Callable[[Control], Vector]:

@@ -14,6 +14,8 @@ from penstock.aggregator.auditor import Auditor
 from penstock.aggregator.backfills import Backfills
 from penstock.aggregator.backfills_api import BackfillsApi
 from penstock.aggregator.consume import Owner
+from penstock.aggregator.corrections import Corrections
+from penstock.aggregator.corrections_api import CorrectionsApi
 from penstock.aggregator.http_api import AggregatorApi
 from penstock.aggregator.metrics import Metrics
 from penstock.aggregator.transactions import Transactions
@@ -39,6 +41,7 @@ def aggregator_routes(
     usage: UsageService,
     store: UsageStore,
     transactions: Transactions,
+    corrections: Corrections,
     auditor: Auditor,
     backfills: Backfills,
     owners: Callable[[], Sequence[Owner]],
@@ -57,6 +60,7 @@ def aggregator_routes(
     return [
         *AggregatorApi(metrics, usage, store, customers, clock, group_combinations_max).routes(),
         *TransactionsApi(transactions, customers, memory).routes(),
+        *CorrectionsApi(corrections).routes(),
         *AuditApi(auditor, customers).routes(),
         *BackfillsApi(backfills, store, customers, clock).routes(),
         Route("GET", "/v1/pipeline", Scope.READ, pipeline, "aggregator"),

@@ -16,6 +16,9 @@ from penstock.kernel.quantity import ZERO
 
 # The metric under which the fold counts what became of every event, by hour of the log clock.
 CONSERVATION = "penstock.conservation"
+# The metric under which it counts corrections that changed an event's outcome, by hour of the log clock of the event's
+# own record; the groups are the outcome before and after. Conservation as it is now is the one moved by the other.
+CORRECTIONS = "penstock.corrections"
 
 # The metric under which it keeps the group combinations of each metric and day, as far as they are bounded.
 COMBINATIONS = "penstock.combinations"
@@ -166,3 +169,26 @@ def merge(aggregation: Aggregation, into: Cell, other: Cell) -> None:
 def _lateness(cell: Cell) -> tuple[int, str, Decimal]:
     """Only the layer of a backfill may hold two events of one instant and id: the greater value is the latest then."""
     return cell.latest_us, cell.latest_id, cell.value
+
+
+def retract(aggregation: Aggregation, cell: Cell, other: Cell) -> Cell | None:
+    """`cell` without `other`, which is in it: `retract(merge(a, b), b)` is `a`, with the version of `cell`.
+
+    None where the cell does not tell: its extreme, or latest value, was `other`'s own. Call inside the exact context.
+    """
+    if not other.events:
+        return msgspec.structs.replace(cell)
+    events = cell.events - other.events
+    if events < 0:
+        return None
+    if not events:
+        return Cell(version=cell.version)
+    left = msgspec.structs.replace(cell, events=events)
+    if aggregation in (Aggregation.SUM, Aggregation.TIME_WEIGHTED_SUM):
+        left.value -= other.value
+        left.weighted -= other.weighted
+    elif aggregation is Aggregation.LATEST:
+        return None if (cell.latest_us, cell.latest_id) == (other.latest_us, other.latest_id) else left
+    elif aggregation in (Aggregation.MAX, Aggregation.MIN):
+        return None if cell.value == other.value else left
+    return left

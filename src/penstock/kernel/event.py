@@ -44,7 +44,10 @@ class Verdict(IntEnum):
 
 
 class Outcome(IntEnum):
-    """What became of an event that is in the log; each event has exactly one (DESIGN.md section 3, conservation)."""
+    """What became of an event that is in the log; each event has exactly one (DESIGN.md section 3, conservation).
+
+    The fold gives all but `VOIDED`, which only a correction does.
+    """
 
     COUNTED = 0
     DUPLICATE = 1
@@ -52,6 +55,7 @@ class Outcome(IntEnum):
     UNMATCHED = 3
     LATE = 4
     QUARANTINED = 5
+    VOIDED = 6
 
 
 # What a metric may count: a quarantined event is stored and counts nowhere; of the others only the id is stored.

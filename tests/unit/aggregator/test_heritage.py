@@ -13,11 +13,17 @@ import pytest
 from builders import TENANT
 from penstock.aggregator import shapes
 from penstock.aggregator.audit_chore import AuditChore
+from penstock.aggregator.corrections import Corrections, Told
 from penstock.aggregator.heritage import NotDrained, SealReached
 from penstock.aggregator.quarantine import pieces_of
 from penstock.aggregator.rebuild import NotRebuilt, from_events, from_log
 from penstock.aggregator.store.memory import MemoryUsageStore
+from penstock.catalog.memory import MemoryCatalog
 from penstock.kernel.chunk import Chunk
+from penstock.kernel.clock import SystemClock
+from penstock.kernel.control import Correction, EventVoided, encode_control
+from penstock.kernel.correction import Corrected, Refusal
+from penstock.kernel.event import Outcome
 from penstock.kernel.identity import partition_of
 from penstock.kernel.ports.succession import SealableLog
 from penstock.kernel.problems import BadRequest
@@ -123,6 +129,49 @@ def test_a_conflict_with_an_event_of_the_sealed_log_is_one(world: World) -> None
     assert world.differences() == []
     [fate] = world.fates("e0")
     assert [(d.outcome.name, d.events) for d in fate.trace.dropped] == [("CONFLICT", 1)]
+
+
+def test_a_correction_outlives_its_log_and_one_that_comes_later_is_refused_by_name(world: World) -> None:
+    world.define("sum")
+    world.send(some_events(0, 20))
+    catalog = MemoryCatalog()
+    assert void(world, catalog, "e3").corrected is None
+    world.fold()
+    world.repartition(3)
+
+    void(world, catalog, "e4")
+    world.fold()
+
+    [voided, standing] = world.fates("e3", "e4")
+    assert (voided.outcome, standing.outcome) == (Outcome.VOIDED, Outcome.COUNTED)
+    assert [each.refusal for each in standing.corrections] == [Refusal.SEALED]
+    assert found(world, catalog, "void-e3") == voided.corrections[0]
+    assert found(world, catalog, "void-e4") == standing.corrections[0]
+    world.sent = [event for event in world.sent if event["transaction_id"] != "e3"]
+    assert world.differences() == []
+
+
+def void(world: World, catalog: MemoryCatalog, transaction_id: str) -> Told:
+    control = EventVoided(f"void-{transaction_id}", 0, TENANT, transaction_id)
+    return corrections_of(world, catalog).order(control)
+
+
+def found(world: World, catalog: MemoryCatalog, correction_id: str) -> Corrected | None:
+    told = corrections_of(world, catalog).find(TENANT, correction_id)
+    assert told is not None
+    return told.corrected
+
+
+def corrections_of(world: World, catalog: MemoryCatalog) -> Corrections:
+    """Those of a process of now, on the newest log."""
+
+    def send(control: Correction, partition: int) -> int:
+        async def append(log: SealableLog) -> int:
+            return (await log.append(partition, Kind.CONTROL, world.now_us, encode_control(control))).offset
+
+        return world.with_log(append, world.partitions)
+
+    return Corrections(catalog, SystemClock(), world.store, world.log, send)
 
 
 def test_a_store_that_was_not_folded_to_the_seal_is_refused(world: World) -> None:

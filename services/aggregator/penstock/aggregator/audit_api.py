@@ -11,7 +11,7 @@ import msgspec
 
 from penstock.aggregator.audit import US_PER_HOUR, Difference, Life
 from penstock.aggregator.auditor import Auditor, Findings, SpanUs
-from penstock.kernel.cell import CONSERVATION, Cell
+from penstock.kernel.cell import CONSERVATION, CORRECTIONS, Cell
 from penstock.kernel.ports.siblings import Customers
 from penstock.kernel.problems import BadRequest, NotFound
 from penstock.kernel.quantity import canonical
@@ -122,7 +122,7 @@ def difference_view(difference: Difference) -> DifferenceView:
     key = difference.key
     return DifferenceView(
         tenant=key.tenant,
-        billable_metric_id=None if key.metric == CONSERVATION else key.metric,
+        billable_metric_id=None if key.metric in (CONSERVATION, CORRECTIONS) else key.metric,
         customer_id=key.customer,
         starting_on=from_us(key.window_us),
         groups=key.groups,

@@ -23,10 +23,11 @@ from penstock.aggregator.audit import (
     outcome_key,
 )
 from penstock.aggregator.combinations import day_of, member_of, stored_members
+from penstock.aggregator.correction import move_key
 from penstock.aggregator.cut import read_as_one_cut
 from penstock.aggregator.fill import cells_of
 from penstock.aggregator.layers import events_of, follow, layer_lives
-from penstock.kernel.cell import CONSERVATION, FILLED_US, Cell, CellKey
+from penstock.kernel.cell import CONSERVATION, CORRECTIONS, FILLED_US, Cell, CellKey
 from penstock.kernel.layer import FollowedLayer, tenant_of
 from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.record import Vector
@@ -50,6 +51,14 @@ class Findings(msgspec.Struct):
     def events(self) -> int:
         """By how many events all differences together are off."""
         return sum(difference.events for difference in self.differences)
+
+
+class _Conserved(msgspec.Struct, frozen=True):
+    """What the store says of some hours: where each ends in the log, what became of events, and what of that moved."""
+
+    last_offsets: list[tuple[int, int]]
+    told: dict[CellKey, Cell]
+    moved: dict[CellKey, Cell]
 
 
 class Auditor:
@@ -167,25 +176,35 @@ class Auditor:
         For one tenant, what was dropped is left out: it is stored without its tenant.
         """
 
-        def read() -> tuple[tuple[list[tuple[int, int]], dict[CellKey, Cell]], dict[int, int]]:
+        def read() -> tuple[_Conserved, dict[int, int]]:
             hours = self._store.hours(partition)
-            cells = self._store.stored_cells(None, CONSERVATION, None, span_us, partition)
-            newest = max([*(offset for _, offset in hours), *(cell.version for cell in cells.values())], default=-1)
-            return (hours, cells), {partition: newest} if hours else {}
+            told = self._store.stored_cells(None, CONSERVATION, None, span_us, partition)
+            moved = self._store.stored_cells(None, CORRECTIONS, None, span_us, partition)
+            versions = [cell.version for cells in (told, moved) for cell in cells.values()]
+            newest = max([*(offset for _, offset in hours), *versions], default=-1)
+            return _Conserved(hours, told, moved), {partition: newest} if hours else {}
 
-        (last_offsets, stored), markers = read_as_one_cut(self._store, read)
+        held, markers = read_as_one_cut(self._store, read)
         through = markers[partition].offset if partition in markers else -1
-        hours = Hours(last_offsets, span_us, through)
+        hours = Hours(held.last_offsets, span_us, through)
         if not hours.starts:
             return Findings()
         counted = {
             outcome_key(of_tenant, hours.starts[stretch], outcome, partition): events
             for (stretch, of_tenant, outcome), events in self._store.outcomes(partition, hours.edges).items()
         }
-        found = conservation_differences(stored, counted, partition, through)
+        moved = {
+            move_key(of_tenant, hours.starts[stretch], before, after, partition): Cell(events=events)
+            for (stretch, of_tenant, before, after), events in self._store.moves(
+                partition, hours.edges, through
+            ).items()
+        }
+        found = conservation_differences(held.told, counted, partition, through)
+        found += compare(held.moved, moved, {partition: through})
+        looked_at = [*held.told, *held.moved]
         if tenant is None:
-            return Findings(len(stored), found)
-        cells = sum(tenant_of(key.tenant) == tenant for key in stored)
+            return Findings(len(looked_at), found)
+        cells = sum(tenant_of(key.tenant) == tenant for key in looked_at)
         return Findings(cells, [difference for difference in found if tenant_of(difference.key.tenant) == tenant])
 
     def cut(self, partition: int, since_us: int | None) -> Cut | None:

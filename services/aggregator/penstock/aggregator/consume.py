@@ -17,6 +17,7 @@ import msgspec
 
 from penstock.aggregator.applied import Applied, apply_definition
 from penstock.aggregator.combinations import MetricDay, stored_members
+from penstock.aggregator.correct import Corrector
 from penstock.aggregator.fill import Filling, bases
 from penstock.aggregator.fill_job import FillJob
 from penstock.aggregator.fold import Fold
@@ -24,12 +25,13 @@ from penstock.aggregator.heritage import Heritage, SealReached
 from penstock.aggregator.layers import apply_layer, of_tenant
 from penstock.aggregator.poison import Poison
 from penstock.aggregator.quarantine import Quarantine
+from penstock.aggregator.retention import trim_older
 from penstock.ids.memory import MemoryShelf
 from penstock.kernel.cell import FILLED_US, Cell, CellKey
-from penstock.kernel.control import MetricDefined, decode_control
+from penstock.kernel.control import Correction, MetricDefined, decode_control
 from penstock.kernel.layer import LayerLife
 from penstock.kernel.meter import Metric
-from penstock.kernel.ports.event_log import EventLog, LogDamaged, LogTrimmed
+from penstock.kernel.ports.event_log import EventLog, LogDamaged
 from penstock.kernel.ports.fold_store import Flush, IdShelf
 from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.problems import LogUnavailable, Problem, Refused
@@ -283,7 +285,7 @@ class Owner:
             flush = await asyncio.to_thread(self._fold_records, records[:plain], poison)
             return _Folded(plain, records[plain - 1], flush, poison)
         await self._written()  # what comes after the record may read the events before it from the store
-        return _Folded(1, records[0], self._apply_control(records[0]))
+        return _Folded(1, records[0], await asyncio.to_thread(self._apply_control, records[0]))
 
     async def _write(self, folded: _Folded) -> None:
         self._writing_since_us, self._folding_since_us = self._folding_since_us, 0
@@ -357,6 +359,8 @@ class Owner:
         """Apply one control record, everything before it being flushed. A metric is filled by a job of its own."""
         fold = self._fold
         control = decode_control(record.payload)
+        if isinstance(control, Correction):
+            return self._correct(control, record)
         if self._applied.is_news(control):
             apply_definition(fold.metrics, control)
             apply_layer(fold.layers, control, record.offset)
@@ -368,26 +372,25 @@ class Owner:
         marker = marker_at(record, self._log.identity, fold.clock_us)
         return Flush((), (), ((record.offset, record.payload),), frozenset(), {}, marker)
 
+    def _correct(self, control: Correction, record: LogRecord) -> Flush:
+        """Apply one correction. It is stored with what became of it, so it is not among the stored controls."""
+        fold = self._fold
+        self._notice_filled()
+        corrector = Corrector(self._store, self._log.identity, self.partition)
+        corrected = corrector.apply(fold, control, record.offset, self._loaded)
+        fold.offset = record.offset
+        fold.move_clock(record.clock_us)
+        marker = marker_at(record, self._log.identity, fold.clock_us)
+        found = () if corrected is None else (corrected,)
+        touched = frozenset((c.tenant, c.revision.customer) for c in found if c.revision is not None)
+        return Flush((), (), (), touched, fold.take_dirty(), marker, corrections=found)
+
     async def _trim(self, newest: LogRecord) -> None:
         """Once an hour of log time, let the log forget what is folded and older than its retention."""
         if newest.appended_at_us - self._trimmed_at_us < 4 * BASE_WINDOW_US:
             return
         self._trimmed_at_us = newest.appended_at_us
-        kept_from, end = await self._log.bounds(self.partition)
-        end = min(end - 1, self.offset)  # the marker's own record stays: a start checks its digest
-        while kept_from < end:  # by halves: append times never go back
-            middle = (kept_from + end) // 2
-            try:
-                records = await self._log.read(self.partition, middle, 1, 0)
-            except LogTrimmed:
-                return  # somebody else was faster
-            if not records:
-                return
-            if records[0].appended_at_us < newest.appended_at_us - self._retention_us:
-                kept_from = middle + 1
-            else:
-                end = middle
-        await self._log.trim(self.partition, kept_from)
+        await trim_older(self._log, self.partition, self.offset, newest.appended_at_us - self._retention_us)
 
 
 def marker_at(record: LogRecord, identity: LogIdentity, clock_us: int) -> Marker:

@@ -8,7 +8,7 @@ half-written flush changes nothing (DESIGN.md section 3).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 
 import numpy as np
@@ -250,8 +250,13 @@ class Fold:
 
     def missing(self, study: Study) -> list[CellKey]:
         """The cells that the study touches, that the store may hold or a fill may still bring, and not in memory."""
-        absent = [k for k in study.cell_keys() if k not in self.cells]
-        return [k for k in absent if k.window_us in self.partial or k.metric in self.filling]
+        return self.absent(study.cell_keys())
+
+    def absent(self, keys: Iterable[CellKey]) -> list[CellKey]:
+        """Those of `keys` that are not in memory, although there may be such a cell."""
+        return [
+            k for k in keys if k not in self.cells and (k.window_us in self.partial or k.metric in self.filling)
+        ]
 
     @exact
     def apply(self, study: Study, loaded: Mapping[CellKey, Cell]) -> None:
@@ -287,6 +292,11 @@ class Fold:
                 gain.version = version
                 merge(aggregation, target, gain)
                 self.dirty.add(key)
+
+    def replace(self, cells: Mapping[CellKey, Cell]) -> None:
+        """Put cells as a correction leaves them; each has the correction's offset as its version."""
+        self.cells.update(cells)
+        self.dirty |= cells.keys()
 
     def take_dirty(self) -> dict[CellKey, Cell]:
         """Copies of the cells that changed since the last call; the caller stores them while the fold goes on."""

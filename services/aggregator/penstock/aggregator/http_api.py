@@ -6,18 +6,15 @@ from datetime import timedelta
 from typing import Any
 
 from penstock.aggregator import shapes
-from penstock.aggregator.cut import read_as_one_cut
+from penstock.aggregator.conservation import hours_view
 from penstock.aggregator.metrics import Definition, Metrics
 from penstock.aggregator.usage import UsageService
 from penstock.aggregator.usage_api import UsageApi
-from penstock.kernel.cell import CONSERVATION, CellAnswer, CellQuestion
-from penstock.kernel.event import Outcome
-from penstock.kernel.meter import Aggregation
 from penstock.kernel.ports.clock import Clock
 from penstock.kernel.ports.siblings import Customers
 from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.problems import BadRequest, NotFound
-from penstock.kernel.window import from_us, to_us
+from penstock.kernel.window import to_us
 from penstock.web.page import decode_cursor, page
 from penstock.web.route import Handler, Request, Route, Scope
 
@@ -122,18 +119,4 @@ class AggregatorApi:
         if not timedelta(0) < end - start <= timedelta(days=CONSERVATION_DAYS_MAX):
             raise BadRequest(f"ask for at most {CONSERVATION_DAYS_MAX} days, forwards", field="starting_on")
         start_us, end_us = (to_us(t) // _HOUR_US * _HOUR_US for t in (start, end + _HOUR))
-        hours = tuple(range(start_us, end_us, _HOUR_US))
-        question = CellQuestion(
-            request.tenant, CONSERVATION, Aggregation.COUNT, ("",), start_us, end_us, hours, group_at=(0,)
-        )
-
-        def read() -> tuple[CellAnswer, dict[int, int]]:
-            answer = self._store.read_cells(question)
-            return answer, answer.versions
-
-        answer, _ = read_as_one_cut(self._store, read)
-        table: dict[int, dict[str, int]] = {}
-        for row in answer.rows:
-            [outcome] = row.groups
-            table.setdefault(row.start_us, {o.name.lower(): 0 for o in Outcome})[str(outcome).lower()] = row.cell.events
-        return {"data": [{"hour": from_us(hour), **counts} for hour, counts in sorted(table.items())]}
+        return {"data": hours_view(self._store, request.tenant, start_us, end_us)}

@@ -15,6 +15,7 @@ import pyarrow as pa
 from penstock.aggregator.applied import Applied
 from penstock.kernel.chunk import Chunk
 from penstock.kernel.control import Control, LayerCommitted, LayerOpened, decode_control
+from penstock.kernel.correction import Revision
 from penstock.kernel.layer import NEVER, FollowedLayer, Layer, LayerLife
 from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.record import Vector
@@ -45,6 +46,16 @@ def layer_lives(controls: Iterable[tuple[int, bytes]]) -> dict[str, LayerLife]:
 
 def of_tenant(layers: Mapping[str, LayerLife], tenant: str) -> tuple[LayerLife, ...]:
     return tuple(life for life in layers.values() if life.layer.tenant == tenant)
+
+
+def counts_in_some(layers: Mapping[str, LayerLife], event: Revision) -> bool:
+    """Whether a layer follows the live event, so that it stands there beside the base."""
+    return any(
+        event.offset > life.follows_after
+        and life.layer.start_us <= event.time_us < life.layer.end_us
+        and life.layer.has(event.customer)
+        for life in of_tenant(layers, event.tenant)
+    )
 
 
 def follow(layers: Sequence[Mapping[str, LayerLife]]) -> dict[str, FollowedLayer]:

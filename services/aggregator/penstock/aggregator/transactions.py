@@ -15,21 +15,27 @@ import numpy as np
 from penstock.aggregator.first_copies import FirstCopies, Lifetime
 from penstock.aggregator.metrics import Definition, Metrics
 from penstock.aggregator.verdict import Reason, refusal, unreadable
+from penstock.kernel.correction import Corrected, Revision, as_stored, in_force
 from penstock.kernel.event import Outcome
 from penstock.kernel.identity import Identities, identify, partition_of
-from penstock.kernel.meter import Metric
 from penstock.kernel.ports.usage_store import TransactionStore, UsageStore
-from penstock.kernel.record import LogIdentity, Marker
+from penstock.kernel.record import LogIdentity, Marker, Vector
 from penstock.kernel.stored import LogPlace, StoredEvents, Trace, joined
 
+VOIDED = "was voided"
 QUARANTINED_EARLIER = "holds what a metric of that time could not read"
+_NEWEST = 2**63 - 1  # beyond every offset
 
 
 class Fate(msgspec.Struct, frozen=True):
-    """One id's story. `row` and `place` are those of the event that was kept last; None where none was."""
+    """One id's story. `place` is that of the event that was kept last, `row` what it is now; None where none was.
+
+    `corrections` are all that named the id, in log order.
+    """
 
     transaction_id: str
     trace: Trace
+    corrections: tuple[Corrected, ...] = ()
     place: LogPlace | None = None
     row: dict[str, Any] | None = None
     counted_in: tuple[Definition, ...] = ()
@@ -40,8 +46,8 @@ class Fate(msgspec.Struct, frozen=True):
         """What the event is now: a metric that came later may have counted what was unmatched when it was folded."""
         if self.row is None:
             return self.trace.dropped[-1].outcome
-        if self.row["outcome"] == Outcome.QUARANTINED:
-            return Outcome.QUARANTINED
+        if self.row["outcome"] in (Outcome.QUARANTINED, Outcome.VOIDED):
+            return Outcome(self.row["outcome"])
         return Outcome.COUNTED if self.counted_in else Outcome.UNMATCHED
 
 
@@ -69,9 +75,23 @@ class Transactions:
         ]
         events = _events(self._store, tenant, [trace.kept[-1] for _, trace in found if trace.kept])
         as_of = tuple(markers[p].offset if p in markers else -1 for p in range(self._log.end))
+        corrections = self._corrections(tenant, wanted, identities, as_of)
         definitions = [definition for _, definition in self._metrics.list(tenant)]
         lifetimes = [life for each in definitions for life in self._first_copies.lifetimes(each, as_of)]
-        return [_fate(id, trace, events, lifetimes) for id, trace in found]
+        return [_fate(id, trace, events, lifetimes, tuple(corrections[id])) for id, trace in found]
+
+    def _corrections(
+        self, tenant: str, wanted: Sequence[str], identities: Identities, as_of: Vector
+    ) -> dict[str, list[Corrected]]:
+        """By transaction id what corrected it, log after log, in the order of each."""
+        found: dict[str, list[Corrected]] = {id: [] for id in wanted}
+        for log in self._log.logs:
+            owners = partition_of(identities, len(log)).tolist()
+            for partition in log:
+                asked = [id for id, owner in zip(wanted, owners, strict=True) if log[owner] == partition]
+                for corrected in self._store.corrections(tenant, asked, partition, as_of[partition]) if asked else ():
+                    found[corrected.transaction_id].append(corrected)
+        return found
 
     def _traces(self, identities: Identities, markers: Mapping[int, Marker]) -> dict[bytes, Trace]:
         """By identity, over this log and those that it follows: in each of them one partition has every copy."""
@@ -90,7 +110,7 @@ class Transactions:
 def _events(
     store: TransactionStore, tenant: str, places: Sequence[LogPlace]
 ) -> dict[tuple[int, int, int], StoredEvents]:
-    """Each stored event by its partition, offset and index."""
+    """Each stored event, as it came, by its partition, offset and index."""
     table = store.events_at(tenant, places).table
     keys = zip(*(table.column(name).to_pylist() for name in ("partition", "offset", "place")), strict=True)
     return {key: StoredEvents(table.slice(row, 1)) for row, key in enumerate(keys)}
@@ -101,24 +121,37 @@ def _fate(
     trace: Trace,
     events: dict[tuple[int, int, int], StoredEvents],
     lifetimes: Sequence[Lifetime],
+    corrections: tuple[Corrected, ...],
 ) -> Fate:
     if not trace.kept:
-        return Fate(transaction_id, trace)
+        return Fate(transaction_id, trace, corrections)
     place = trace.kept[-1]
-    event = events[place.partition, place.offset, place.index]
-    [row] = event.table.to_pylist()
-    looking = [each for each in lifetimes if each.definition.metric.event_types.matches(row["event_type"])]
-    if row["outcome"] == Outcome.QUARANTINED:
-        folded = [each.definition.metric for each in looking if each.is_folded_at(place.partition, place.offset)]
-        return Fate(transaction_id, trace, place, row, (), (_why_quarantined(folded, row["properties"]),))
-    looking = [each for each in looking if each.is_newest and not each.is_over_at(place.partition, place.offset)]
-    refusals = [(each.definition, refusal(each.definition.metric, event)) for each in looking]
-    counted = tuple(definition for definition, reason in refusals if reason is None)
-    reasons = tuple(reason for _, reason in refusals if reason is not None)
-    if not looking:
-        reasons = (Reason(None, None, f"no metric counts events of type {row['event_type']}"),)
-    return Fate(transaction_id, trace, place, row, counted, reasons)
+    original = Revision.original(events[place.partition, place.offset, place.index])
+    event = in_force(corrections, original.place, _NEWEST) or original
+    lives = [each for each in lifetimes if each.is_newest and not each.is_over_at(place.partition, place.offset)]
+    counted, reasons = [], []
+    for life in lives:
+        # What a metric counted when it was archived stays, whatever corrected the event since.
+        through = _NEWEST if life.until is None else life.until[place.partition]
+        held = in_force(corrections, original.place, through) or original
+        if held.is_countable and life.definition.metric.event_types.matches(held.event_type):
+            reason = refusal(life.definition.metric, as_stored([held]))
+            if reason is None:
+                counted.append(life.definition)
+            else:
+                reasons.append(reason)
+    if not event.is_countable:
+        reasons = [_why_nowhere(event, lifetimes)]
+    elif not counted and not reasons:
+        reasons = [Reason(None, None, f"no metric counts events of type {event.event_type}")]
+    [row] = as_stored([event]).table.to_pylist()
+    return Fate(transaction_id, trace, corrections, place, row, tuple(counted), tuple(reasons))
 
 
-def _why_quarantined(metrics: Iterable[Metric], properties: bytes) -> Reason:
-    return unreadable(metrics, properties) or Reason(None, None, QUARANTINED_EARLIER)
+def _why_nowhere(event: Revision, lifetimes: Iterable[Lifetime]) -> Reason:
+    """Why an event that is kept counts nowhere."""
+    if event.outcome is Outcome.VOIDED:
+        return Reason(None, None, VOIDED)
+    folded = [each.definition.metric for each in lifetimes if each.is_folded_at(event.partition, event.since)]
+    looking = [metric for metric in folded if metric.event_types.matches(event.event_type)]
+    return unreadable(looking, event.properties) or Reason(None, None, QUARANTINED_EARLIER)

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from penstock.aggregator.corrections_api import corrected_view
 from penstock.aggregator.shapes import metric_view
 from penstock.aggregator.transactions import Fate, Transactions
 from penstock.kernel.ports.siblings import Customers, GatewayMemory, NotAccepted
@@ -82,6 +83,7 @@ class TransactionsApi:
             "metrics": [{"id": d.metric.id, "name": d.metric.name} for d in fate.counted_in],
             "reasons": fate.reasons,
             "dropped": {d.outcome.name: _dropped_view(d) for d in fate.trace.dropped},
+            "corrections": [corrected_view(each) for each in fate.corrections],
         }
 
     def _customer(self, tenant: str, fate: Fate) -> dict[str, Any] | None:
@@ -100,6 +102,7 @@ _UNKNOWN: dict[str, Any] = {
     "metrics": [],
     "reasons": [],
     "dropped": {},
+    "corrections": [],
     "gateway": None,
 }
 

@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from penstock.kernel.cell import Cell, CellKey
+from penstock.kernel.correction import Corrected
 from penstock.kernel.identity import BodyHashes, Identities
 from penstock.kernel.idset import IdSet
 from penstock.kernel.record import Marker
@@ -26,6 +27,7 @@ class Flush(msgspec.Struct, frozen=True):
     marker: Marker
     dropped: tuple[DroppedIds, ...] = ()
     chunks: tuple[StoredChunk, ...] = ()  # the records whose events are not in `events`
+    corrections: tuple[Corrected, ...] = ()
 
 
 class IdSource(Protocol):
@@ -45,7 +47,7 @@ class FoldStore(IdSource, Protocol):
     """What the one owner of a partition keeps in the usage store. Writing a flush twice, or late, is harmless."""
 
     def flush(self, flush: Flush) -> None:
-        """Write events (ids, dropped, controls, touched), then cells, then the marker, each durable before the next.
+        """Write events and whatever else is no cell, then cells, then the marker, each durable before the next.
 
         Raise `StoreUnavailable` where the outcome is unknown: the owner starts again from the marker.
         """

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from penstock.kernel.cell import Cell, CellAnswer, CellKey, CellQuestion
+from penstock.kernel.correction import Corrected, Move
 from penstock.kernel.event import Outcome
 from penstock.kernel.identity import Identities
 from penstock.kernel.ports.fold_store import FoldStore
@@ -22,7 +23,7 @@ class TransactionStore(Protocol):
         ...
 
     def events_at(self, tenant: str, places: Sequence[LogPlace]) -> StoredEvents:
-        """The stored events at these places, quarantined ones too, once each, in any order."""
+        """The stored events at these places as they came, quarantined ones too, once each, in any order."""
         ...
 
 
@@ -59,6 +60,21 @@ class AuditStore(Protocol):
         ...
 
 
+class CorrectionStore(Protocol):
+    """Corrections that the fold has come to. Reads say as of what."""
+
+    def corrections(self, tenant: str, transaction_ids: Sequence[str], partition: int, through: int) -> list[Corrected]:
+        """Those of some transaction ids in records at or below offset `through`, once each, in log order."""
+        ...
+
+    def moves(self, partition: int, edges: Sequence[int], through: int) -> dict[Move, int]:
+        """How many corrections at or below `through` changed outcomes of the events of each stretch of offsets.
+
+        Stretches are those of `AuditStore.outcomes`; a correction that left the outcome as it was is no move.
+        """
+        ...
+
+
 class FillStore(Protocol):
     """How far metrics are filled from events that came before their control records, and what a fill reads."""
 
@@ -75,7 +91,7 @@ class FillStore(Protocol):
         ...
 
 
-class UsageStore(FoldStore, TransactionStore, AuditStore, FillStore, Protocol):
+class UsageStore(FoldStore, TransactionStore, AuditStore, FillStore, CorrectionStore, Protocol):
     """The usage store as its readers see it. Reads of events say as of what; reads of cells tell their versions."""
 
     def markers(self) -> dict[int, Marker]:
@@ -91,7 +107,8 @@ class UsageStore(FoldStore, TransactionStore, AuditStore, FillStore, Protocol):
     ) -> Iterator[StoredEvents]:
         """Stored events in [span) of some customer keys (all where None), at or below `as_of`, once each, in batches.
 
-        Quarantined events are left out. Batches hold at most some 100,000 rows.
+        Each is as the corrections at or below `as_of` leave it; quarantined and voided ones are left out. Batches hold
+        at most some 100,000 rows, the one of corrected events all of them.
         """
         ...
 

@@ -71,25 +71,27 @@ def whole_sql(partition: int, edges: Sequence[int]) -> Question:
               ARRAY JOIN {[int(outcome) for outcome in KEPT_OUTCOMES]} AS outcome"""
     sql = f"""SELECT {_STRETCH}, tenant, outcome, sum(countSubstrings(outcomes, char(outcome))) AS events
               FROM {one} GROUP BY ALL HAVING events > 0"""
-    return sql, _asked(partition, edges)
+    return sql, stretches_asked(partition, edges)
 
 
 def mixed_sql(partition: int, edges: Sequence[int]) -> Question:
     """Which whole records hold events of several tenants: only their payload tells whose is whose."""
-    return list_sql(f"{_RANGE} AND length(tenants) > 1"), _asked(partition, edges)
+    return list_sql(f"{_RANGE} AND length(tenants) > 1"), stretches_asked(partition, edges)
 
 
 _RANGE = "partition = {partition:UInt16} AND offset >= {first:Int64} AND offset <= {last:Int64}"
 # Stretch n is above edge n and at or below edge n + 1.
-_STRETCH = "indexOf({firsts:Array(Int64)}, roundDown(toInt64(offset), {firsts:Array(Int64)})) - 1 AS stretch"
+STRETCH = "indexOf({{firsts:Array(Int64)}}, roundDown(toInt64({}), {{firsts:Array(Int64)}})) - 1 AS stretch"
+_STRETCH = STRETCH.format("offset")
 
 
 def _counted(table: str, columns: str, partition: int, edges: Sequence[int]) -> Question:
     """Stretch, tenant, outcome and events."""
-    return f"SELECT {_STRETCH}, {columns} FROM {table} WHERE {_RANGE} GROUP BY ALL", _asked(partition, edges)
+    return f"SELECT {_STRETCH}, {columns} FROM {table} WHERE {_RANGE} GROUP BY ALL", stretches_asked(partition, edges)
 
 
-def _asked(partition: int, edges: Sequence[int]) -> dict[str, Any]:
+def stretches_asked(partition: int, edges: Sequence[int]) -> dict[str, Any]:
+    """The parameters of a question by stretch."""
     firsts = [edge + 1 for edge in edges[:-1]]
     return {"partition": partition, "firsts": firsts, "first": firsts[0], "last": edges[-1]}
 

@@ -19,9 +19,10 @@ import numpy as np
 import pyarrow as pa
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 
-from penstock.aggregator.store import audit_rows, cell_rows, chunk_rows, fill_rows, trace_rows
+from penstock.aggregator.store import audit_rows, cell_rows, chunk_rows, correction_rows, fill_rows, trace_rows
 from penstock.aggregator.store.connect import SETTINGS
 from penstock.kernel.cell import Cell, CellAnswer, CellKey, CellQuestion
+from penstock.kernel.correction import Corrected, Move, as_corrected
 from penstock.kernel.event import Outcome
 from penstock.kernel.identity import BodyHashes, Identities
 from penstock.kernel.ports.fold_store import Flush
@@ -93,6 +94,9 @@ class ClickHouseUsageStore:
             if flush.controls:
                 rows = [[partition, offset, payload] for offset, payload in flush.controls]
                 self._writer.insert("controls", rows, ["partition", "offset", "payload"], settings=INSERT)
+            if flush.corrections:
+                rows = correction_rows.correction_table(flush.corrections)
+                self._writer.insert_arrow("corrections", rows, settings=INSERT)
             self._insert_touched(flush)
             self._reached("after_events")
             self._insert_cells(list(flush.cells.items()))
@@ -166,6 +170,22 @@ class ClickHouseUsageStore:
         return cell_rows.answer(question, self._rows(sql, asked))
 
     def read_events(
+        self, tenant: str, customers: tuple[str, ...] | None, span: Span | None, as_of: Vector, partition: int | None
+    ) -> Iterator[StoredEvents]:
+        sql, asked = correction_rows.in_force_sql(tenant, customers, span, as_of, partition)
+        found = correction_rows.corrections(self._rows(sql, asked, correction_rows.LOOK_UP))
+        revisions = [each.revision for each in found if each.revision is not None]
+        return as_corrected(self._as_they_came(tenant, customers, span, as_of, partition), revisions)
+
+    def corrections(self, tenant: str, transaction_ids: Sequence[str], partition: int, through: int) -> list[Corrected]:
+        sql, asked = correction_rows.of_transactions_sql(tenant, transaction_ids, partition, through)
+        return correction_rows.corrections(self._rows(sql, asked, correction_rows.LOOK_UP))
+
+    def moves(self, partition: int, edges: Sequence[int], through: int) -> dict[Move, int]:
+        sql, asked = correction_rows.moves_sql(partition, edges, through)
+        return correction_rows.moves(self._rows(sql, asked, correction_rows.LOOK_UP))
+
+    def _as_they_came(
         self, tenant: str, customers: tuple[str, ...] | None, span: Span | None, as_of: Vector, partition: int | None
     ) -> Iterator[StoredEvents]:
         asked: dict[str, Any] = {"tenant": tenant, "limits": [offset + 1 for offset in as_of]}

@@ -6,13 +6,14 @@ import bisect
 import copy
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from penstock.aggregator.store.audit_rows import outcomes_of, summed
 from penstock.kernel.cell import CONSERVATION, Cell, CellAnswer, CellKey, CellQuestion, CellRow, merge, moved
+from penstock.kernel.correction import Corrected, Move, Revision, as_corrected, as_stored, newest
 from penstock.kernel.event import Outcome
 from penstock.kernel.identity import BodyHashes, Identities
 from penstock.kernel.meter import Aggregation
@@ -20,7 +21,7 @@ from penstock.kernel.ports.fold_store import Flush
 from penstock.kernel.quantity import exact
 from penstock.kernel.record import Marker, Vector
 from penstock.kernel.stored import Dropped, DroppedIds, LogPlace, StoredEvents, StoredIds, Trace
-from penstock.kernel.window import Span
+from penstock.kernel.window import Span, from_us
 
 US_PER_HOUR = 3_600_000_000
 
@@ -35,6 +36,7 @@ class MemoryUsageStore:
         self._ids: dict[tuple[int, int], StoredIds] = {}
         self._dropped: dict[LogPlace, tuple[bytes, Outcome]] = {}
         self._controls: dict[tuple[int, int], bytes] = {}
+        self._corrections: dict[tuple[int, int], Corrected] = {}
         self._markers: dict[int, Marker] = {}
         self._fills: dict[tuple[int, str], int] = {}
         self._keys: set[tuple[str, str]] = set()
@@ -56,6 +58,8 @@ class MemoryUsageStore:
                     self._dropped[place] = (dropped.identities[row].tobytes(), Outcome(dropped.outcomes[row]))
             for offset, payload in flush.controls:
                 self._controls[partition, offset] = payload
+            for corrected in flush.corrections:
+                self._corrections[partition, corrected.offset] = corrected
             self._keys |= flush.touched
             self._put(flush.cells)
             marker = self._markers.get(partition)
@@ -71,6 +75,7 @@ class MemoryUsageStore:
     def event_hours(self, tenant: str, partition: int, through: int) -> list[tuple[int, int]]:
         with self._lock:
             parts = [rows for (p, offset), rows in self._events.items() if p == partition and offset <= through]
+            parts.append(as_stored(self._revisions(tenant, None, None, {partition: through})))
         hours = [hour for rows in parts for hour in (rows.of(tenant, None, None).times_us // US_PER_HOUR).tolist()]
         return [(hour * US_PER_HOUR, events) for hour, events in sorted(Counter(hours).items())]
 
@@ -138,14 +143,40 @@ class MemoryUsageStore:
     def read_events(
         self, tenant: str, customers: tuple[str, ...] | None, span: Span | None, as_of: Vector, partition: int | None
     ) -> Iterator[StoredEvents]:
+        through = {p: offset for p, offset in enumerate(as_of) if partition in (None, p)}
         with self._lock:
             parts = sorted(self._events.items())
-        for (owner, offset), rows in parts:
-            if owner >= len(as_of) or offset > as_of[owner] or partition not in (None, owner):
-                continue
-            kept = rows.of(tenant, customers, span)
-            if len(kept):
-                yield kept
+            revisions = self._revisions(tenant, customers, span, through)
+        asked = [rows.of(tenant, customers, span) for (p, offset), rows in parts if offset <= through.get(p, -1)]
+        yield from as_corrected(asked, revisions)
+
+    def _revisions(
+        self, tenant: str, customers: Sequence[str] | None, span: Span | None, through: Mapping[int, int]
+    ) -> list[Revision]:
+        """The revisions in force as of an offset per partition; a partition without one has none."""
+        return [
+            revision
+            for revision in newest(c for (p, o), c in self._corrections.items() if o <= through.get(p, -1))
+            if revision.tenant == tenant
+            and (customers is None or revision.customer in customers)
+            and (span is None or span.start <= from_us(revision.time_us) < span.end)
+        ]
+
+    def corrections(self, tenant: str, transaction_ids: Sequence[str], partition: int, through: int) -> list[Corrected]:
+        with self._lock:
+            return [
+                corrected
+                for (p, offset), corrected in sorted(self._corrections.items())
+                if p == partition
+                and offset <= through
+                and corrected.tenant == tenant
+                and corrected.transaction_id in transaction_ids
+            ]
+
+    def moves(self, partition: int, edges: Sequence[int], through: int) -> dict[Move, int]:
+        with self._lock:
+            corrections = [c for (p, offset), c in self._corrections.items() if p == partition and offset <= through]
+        return dict(_moves(corrections, edges))
 
     def traces(self, partition: int, identities: Identities, through: int) -> list[Trace]:
         with self._lock:
@@ -217,6 +248,19 @@ class MemoryUsageStore:
 
     def close(self) -> None:
         """Nothing to let go of."""
+
+
+def _moves(corrections: Iterable[Corrected], edges: Sequence[int]) -> Counter[Move]:
+    """Changes of outcome by stretch of the events' offsets, tenant, outcome before and after."""
+    found: Counter[Move] = Counter()
+    for each in corrections:
+        revision = each.revision
+        if revision is None or each.before is None or each.before is revision.outcome:
+            continue
+        if edges[0] < revision.offset <= edges[-1]:
+            stretch = bisect.bisect_left(edges, revision.offset) - 1
+            found[stretch, each.tenant, each.before, revision.outcome] += 1
+    return found
 
 
 def _by_offset(events: StoredEvents) -> list[tuple[int, StoredEvents]]:

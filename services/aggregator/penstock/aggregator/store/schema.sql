@@ -77,6 +77,29 @@ CREATE TABLE IF NOT EXISTS controls (
 ORDER BY (partition, offset)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
 
+-- Every correction that the fold came to, and what it made of its event: revisions beside `events` and `chunks`, which
+-- stay as they are. Where it is without effect, `refusal` says why and there is no event in the row.
+CREATE TABLE IF NOT EXISTS corrections (
+    tenant LowCardinality(String),
+    customer String,
+    time DateTime64(6, 'UTC'),
+    partition UInt16,
+    event_offset UInt64,
+    place UInt32,
+    offset UInt64,          -- of the correction's record: from here on the revision is in force
+    id String,
+    sequence UInt64,
+    transaction_id String,
+    refusal LowCardinality(String),
+    before UInt8,           -- the event's outcome until then; 255 where there is no event
+    event_type LowCardinality(String),
+    properties String,
+    outcome UInt8,
+    INDEX by_transaction transaction_id TYPE bloom_filter GRANULARITY 1
+) ENGINE = ReplacingMergeTree
+ORDER BY (tenant, customer, time, partition, event_offset, place, offset)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
+
 -- How far the job has come that fills a metric from events before its control record.
 CREATE TABLE IF NOT EXISTS fills (
     partition UInt16,
