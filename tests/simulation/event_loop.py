@@ -6,10 +6,11 @@ after it, and wherever it pauses in the store; so may the other tasks of its own
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import random
 import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator
 from typing import Any
 
 from penstock.kernel.ports.event_log import LogTrimmed
@@ -57,16 +58,32 @@ class Task:
     def __init__(self, coroutine: Coroutine[Wait, None, Any]) -> None:
         self.coroutine = coroutine
         self.wait: Wait | None = None  # until it is begun
-        self.is_running = self.is_done = False
-        self.result: Any = None
+        self.is_running = self.is_done = self._is_cancelled = False
+        self.value: Any = None
         self.failure: Exception | None = None
 
     def __await__(self) -> Generator[Wait, None, Any]:
         if not self.is_done:
             yield Wait(lambda: self.is_done)
+        return self.result()
+
+    def done(self) -> bool:
+        return self.is_done
+
+    def cancelled(self) -> bool:
+        return self._is_cancelled
+
+    def cancel(self) -> None:
+        """End it where it waits; one that is running ends with its process."""
+        self._is_cancelled = True
+        if not self.is_running:
+            self.is_done = True
+            _end(self.coroutine)
+
+    def result(self) -> Any:
         if self.failure is not None:
             raise self.failure
-        return self.result
+        return self.value
 
     def close(self) -> None:
         self.coroutine.close()
@@ -105,7 +122,7 @@ class Loop:
         try:
             task.wait = task.coroutine.send(None)
         except StopIteration as done:
-            task.result = done.value
+            task.value = done.value
         except (Problem, Refused, OSError, LogTrimmed, Died) as exc:
             task.failure = exc
             self.is_dead = self.is_dead or isinstance(exc, Died)
@@ -118,9 +135,10 @@ class Loop:
     def kill(self) -> None:
         """End every task where it waits; one that is running ends where it waits next."""
         self.is_dead = True
-        for task in [task for task in self._tasks if not task.is_running and not task.is_done]:
-            task.is_done = True
-            _end(task.coroutine)
+        for task in self._tasks:
+            if not task.is_running and not task.is_done:  # the end of one may have ended another
+                task.is_done = True
+                _end(task.coroutine)
 
 
 def _end(coroutine: Coroutine[Wait, None, Any]) -> None:
@@ -141,6 +159,11 @@ async def _to_thread(call: Callable[..., Any], *args: Any) -> Any:
 
 async def _sleep(seconds: float) -> None:
     await Wait()
+
+
+async def _wait(tasks: Collection[Task], return_when: str) -> None:
+    assert return_when == asyncio.FIRST_COMPLETED
+    await Wait(lambda: any(task.is_done for task in tasks))
 
 
 async def _wait_for(coroutine: Coroutine[Wait, None, Any], limit_s: float | None) -> Any:
@@ -169,9 +192,11 @@ async def _gather(*awaitables: Awaitable[Any], return_exceptions: bool = False) 
 
 ASYNCIO = types.SimpleNamespace(
     Event=Event,
+    FIRST_COMPLETED=asyncio.FIRST_COMPLETED,
     create_task=lambda coroutine: Loop.current.create_task(coroutine),
     gather=_gather,
     sleep=_sleep,
     to_thread=_to_thread,
+    wait=_wait,
     wait_for=_wait_for,
 )
