@@ -119,6 +119,7 @@ class LayerOracle(Oracle):
             bad = reference.is_quarantined(mine, event)
             outcome = "QUARANTINED" if bad else self._count(account, life, offset, event)
             account.rows.append(Row(offset, place, scope, event, outcome))
+            account.originals.append(account.rows[-1])
         hour = account.clock_us // HOUR_US * HOUR_US
         key = (scope, "penstock.conservation", "", hour, (outcome,), None, account.partition)
         held = oracle._last(account, key)
@@ -197,9 +198,7 @@ class Backfilling:
 
     def __init__(self, simulation: LayeredSimulation) -> None:
         self._simulation, self._world = simulation, simulation.world
-        self.backfills = Backfills(
-            MemoryCatalog(), self._world, simulation.definitions._send, self._vector
-        )
+        self.backfills = Backfills(MemoryCatalog(), self._world, simulation.definitions._send, self._vector)
         self._open: list[tuple[str, str]] = []
         self._unanswered: list[tuple[Layer, list[Body]]] = []
 
@@ -314,14 +313,13 @@ class LayeredSimulation(Simulation):
     """The parts of one seed, with someone who backfills."""
 
     def __init__(self, world: World, folder: Path | None, rows_checked: bool) -> None:
+        world.plan = msgspec.structs.replace(world.plan, has_corrections=False)
         super().__init__(world, folder, rows_checked)
         self.oracle: LayerOracle = LayerOracle(self.log.history, self.definitions.bodies)
         self.backfilling = Backfilling(self)
         view = cast(UsageStore, ReaderView(world, self.tables))
         in_force = self.backfilling.backfills.in_force
-        self.readers._usage = UsageService(
-            view, self.definitions.metrics, world.plan.partitions, in_force=in_force
-        )
+        self.readers._usage = UsageService(view, self.definitions.metrics, world.plan.partitions, in_force=in_force)
         self._acts += [
             (self.backfilling.open, 8),
             (self.backfilling.send, 24),

@@ -24,6 +24,7 @@ HALF_HOUR_US = 1_800_000_000
 LAYER = Layer("b", TENANT, to_us(START), to_us(START) + HALF_HOUR_US, ("acme",), NOW_US)
 OPEN, COMMIT = LayerOpened("open", "b", 0, LAYER), LayerCommitted("commit", "b", 1, LAYER)
 METRICS = ("count", "units", "most")
+Entry = Body | bytes | LayerOpened | LayerCommitted
 
 
 def an_entry(name: str, minute: int = 5, customer: str = "acme", units: int = 1) -> Body:
@@ -34,7 +35,7 @@ def of_layer(name: str, units: int) -> bytes:
     return a_chunk([an_entry(name, units=units)], LAYER.scope).encode()
 
 
-def played(entries: Sequence[Body | bytes | LayerOpened | LayerCommitted], restart_at: int = -1) -> MemoryUsageStore:
+def played(entries: Sequence[Entry], restart_at: int = -1) -> MemoryUsageStore:
     """The log folded; the owner is another one from `restart_at` on. Nothing is off, and a rebuild says the same."""
     store = MemoryUsageStore()
 
@@ -100,7 +101,7 @@ def test_a_correction_beside_the_layer_is_as_any_other(late: Body) -> None:
 
 
 def test_a_correction_of_an_event_from_before_the_commit_is_of_the_base_alone() -> None:
-    before = [an_entry("e"), OPEN, of_layer("x", 10)]
+    before: list[Entry] = [an_entry("e"), OPEN, of_layer("x", 10)]
     correction = amend("c", "e", properties={"units": 50})
     for entries in ([*before, COMMIT, correction], [*before, correction, COMMIT]):
         store = played(entries)
