@@ -72,7 +72,7 @@ def every_route() -> list[Route]:
     elsewhere: Any = None
     return [
         *gateway_routes(elsewhere),
-        *aggregator_routes(*[elsewhere] * 11),
+        *aggregator_routes(*[elsewhere] * 12),
         *rater_routes(elsewhere, elsewhere, elsewhere),
         *ContractsService(*[elsewhere] * 6).routes(),
     ]
