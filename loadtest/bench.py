@@ -217,7 +217,7 @@ def server_cpu_us(report: Report) -> float:
 
 
 def _server_mib(report: Report) -> int:
-    return sum(used.rss_kib_max for name, used in report.processes.items() if name != "client") // 1024
+    return sum(used.anon_kib_max for name, used in report.processes.items() if name != "client") // 1024
 
 
 def main() -> int:

@@ -27,7 +27,7 @@ def figures(report: Report) -> Iterator[tuple[str, float]]:
     yield from _percentiles("visible", report.freshness_us)
     for name, process in report.processes.items():
         yield f"{name} CPU s per million", process.cpu_s_per_million_events
-        yield f"{name} memory MiB", process.rss_kib_max // 1024
+        yield f"{name} memory MiB", process.anon_kib_max // 1024
 
 
 def _percentiles(what: str, found: Percentiles | None) -> Iterator[tuple[str, float]]:

@@ -59,11 +59,12 @@ def _headlines(report: Report) -> Iterator[tuple[str, str]]:
     yield "acknowledged after", _percentiles(report.latency_us)
     yield "visible after", _percentiles(report.freshness_us)
     for name, process in report.processes.items():
-        first, most, last = (kib // 1024 for kib in (process.rss_kib_start, process.rss_kib_max, process.rss_kib_end))
+        held = (process.anon_kib_start, process.anon_kib_max, process.anon_kib_end)
+        first, most, last = (kib // 1024 for kib in held)
         yield f"{name}, CPU s per million events", f"{process.cpu_s_per_million_events:.2f}"
         yield f"{name}, memory", f"{first:,} MiB at first, {most:,} at most, {last:,} in the end"
     if report.slopes is not None:
-        memory = [f"{name} memory {slope:+,.1f} MiB" for name, slope in report.slopes.rss_mib_per_hour.items()]
+        memory = [f"{name} memory {slope:+,.1f} MiB" for name, slope in report.slopes.anon_mib_per_hour.items()]
         lags = [f"lag {report.slopes.lag_ms_per_hour:+,.1f} ms", f"ack p99 {report.slopes.p99_ms_per_hour:+,.1f} ms"]
         yield "slopes per hour", ", ".join(memory + lags)
 
@@ -103,7 +104,7 @@ def _charts(report: Report) -> Iterator[str]:
     yield line_chart("Oldest event that usage does not show yet", "ms", {"lag": [(p.at_s, p.lag_ms) for p in points]})
     cores = {name: [(p.at_s, p.cpu_ms.get(name, 0) / 1000) for p in points] for name in names}
     yield line_chart("CPU by process", "cores", cores)
-    memory = {name: [(p.at_s, p.rss_kib[name] / 1024) for p in points if name in p.rss_kib] for name in names}
+    memory = {name: [(p.at_s, p.anon_kib[name] / 1024) for p in points if name in p.anon_kib] for name in names}
     yield line_chart("Resident memory", "MiB", memory)
     yield "</div>"
 

@@ -1,4 +1,4 @@
-"""CPU time and resident memory of processes, from /proc."""
+"""CPU time and anonymous memory of processes, from /proc. Pages of files are the kernel's to keep or to drop."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from pathlib import Path
 import msgspec
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 CLIENT = "client"
 
 
 class Use(msgspec.Struct, frozen=True):
-    """CPU time used so far, user and system of all threads, and resident memory now."""
+    """CPU time used so far, user and system of all threads, and anonymous memory that is resident now."""
 
     cpu_ms: int
-    rss_kib: int
+    anon_kib: int
 
 
 def use_of(pid: int) -> Use:
     """Raise `OSError` where the process is gone."""
     folder = Path(f"/proc/{pid}")
     fields = (folder / "stat").read_text().rsplit(")", 1)[1].split()
-    pages = int((folder / "statm").read_text().split()[1])
-    return Use((int(fields[11]) + int(fields[12])) * 1_000 // _TICKS_PER_S, pages * _PAGE_BYTES // 1_024)
+    told = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
+    anon_kib = int(told["RssAnon"].split()[0])
+    return Use((int(fields[11]) + int(fields[12])) * 1_000 // _TICKS_PER_S, anon_kib)
 
 
 def uses(server_pids: Mapping[str, int]) -> dict[str, Use]:

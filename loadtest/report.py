@@ -47,15 +47,15 @@ class Process(msgspec.Struct, frozen=True):
 
     cpu_ms: int
     cpu_s_per_million_events: float
-    rss_kib_start: int
-    rss_kib_max: int
-    rss_kib_end: int
+    anon_kib_start: int
+    anon_kib_max: int
+    anon_kib_end: int
 
 
 class Slopes(msgspec.Struct, frozen=True):
     """By least squares over the run after its warm-up, for each hour."""
 
-    rss_mib_per_hour: Mapping[str, float]
+    anon_mib_per_hour: Mapping[str, float]
     lag_ms_per_hour: float
     p99_ms_per_hour: float
 
@@ -88,9 +88,9 @@ def processes(
     found = {}
     for name in before.keys() & after.keys():
         cpu_ms = after[name].cpu_ms - before[name].cpu_ms
-        peak = max([point.rss_kib.get(name, 0) for point in points] + [before[name].rss_kib, after[name].rss_kib])
+        peak = max([point.anon_kib.get(name, 0) for point in points] + [before[name].anon_kib, after[name].anon_kib])
         per_million = round(cpu_ms * 1_000 / events, 3) if events else 0.0
-        found[name] = Process(cpu_ms, per_million, before[name].rss_kib, peak, after[name].rss_kib)
+        found[name] = Process(cpu_ms, per_million, before[name].anon_kib, peak, after[name].anon_kib)
     return dict(sorted(found.items()))
 
 
@@ -99,9 +99,9 @@ def slopes(points: Sequence[Point]) -> Slopes | None:
     steady = points[len(points) * WARM_UP // 100 :]
     if len(steady) < 10:
         return None
-    names = set.intersection(*(set(point.rss_kib) for point in steady))
+    names = set.intersection(*(set(point.anon_kib) for point in steady))
     return Slopes(
-        {name: _per_hour([(p.at_s, p.rss_kib[name] / 1024) for p in steady]) for name in sorted(names)},
+        {name: _per_hour([(p.at_s, p.anon_kib[name] / 1024) for p in steady]) for name in sorted(names)},
         _per_hour([(p.at_s, float(p.lag_ms)) for p in steady]),
         _per_hour([(p.at_s, p.p99_us / 1000) for p in steady if p.p99_us is not None]),
     )
@@ -134,7 +134,7 @@ def _one(points: Sequence[Point]) -> Point:
         lag_ms=max(p.lag_ms for p in points),
         lag_records=max(p.lag_records for p in points),
         cpu_ms={name: _mean([p.cpu_ms.get(name, 0) for p in points]) for name in last.cpu_ms},
-        rss_kib=last.rss_kib,
+        anon_kib=last.anon_kib,
     )
 
 
@@ -147,7 +147,7 @@ def readme_line(report: Report) -> str:
     options = report.options
     what = f"{options.protocol}, batches of {options.batch:,}, {options.connections} connections"
     cpu = sum(process.cpu_s_per_million_events for name, process in report.processes.items() if name != "client")
-    memory = sum(process.rss_kib_max for name, process in report.processes.items() if name != "client") // 1024
+    memory = sum(process.anon_kib_max for name, process in report.processes.items() if name != "client") // 1024
     cells = [
         what,
         f"{report.visible_per_s:,}",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
 import secrets
 import signal
 import socket
@@ -45,17 +44,6 @@ class Server:
     @property
     def pid(self) -> int:
         return self._process.pid
-
-    def rss_mib(self) -> int:
-        """Resident memory of the server's process."""
-        text = Path(f"/proc/{self.pid}/status").read_text()
-        [line] = [row for row in text.splitlines() if row.startswith("VmRSS:")]
-        return int(line.split()[1]) // 1024
-
-    def cpu_ms(self) -> int:
-        """CPU time that the server has used, user and system, in milliseconds."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) * 1000 // os.sysconf("SC_CLK_TCK")
 
     def call(self, method: str, path: str, body: object | None = None) -> Any:
         """A JSON call; raises with the answer's text where the status is not 200."""

@@ -41,7 +41,7 @@ class Point(msgspec.Struct, frozen=True):
     lag_ms: int
     lag_records: int
     cpu_ms: dict[str, int]
-    rss_kib: dict[str, int]
+    anon_kib: dict[str, int]
 
 
 class Tally:
@@ -91,7 +91,7 @@ class Tally:
                 lag_ms=lag_ms,
                 lag_records=lag_records,
                 cpu_ms={name: int(ms / span_s) for name, ms in spent.items()},
-                rss_kib={name: use.rss_kib for name, use in uses.items()},
+                anon_kib={name: use.anon_kib for name, use in uses.items()},
             )
         )
         self.latency.merge(self._second)

@@ -63,7 +63,7 @@ def summary(report: Report) -> list[str]:
     for name, process in report.processes.items():
         lines.append(
             f"{name}: {process.cpu_s_per_million_events:.2f} CPU s per million events, "
-            f"{process.rss_kib_max // 1024:,} MiB at most"
+            f"{process.anon_kib_max // 1024:,} MiB at most"
         )
     if report.slopes is not None and report.options.profile == "soak":
         lines.append(f"per hour: {_slopes(report)}")
@@ -74,6 +74,6 @@ def summary(report: Report) -> list[str]:
 
 def _slopes(report: Report) -> str:
     assert report.slopes is not None
-    memory = [f"{name} memory {slope:+.1f} MiB" for name, slope in report.slopes.rss_mib_per_hour.items()]
+    memory = [f"{name} memory {slope:+.1f} MiB" for name, slope in report.slopes.anon_mib_per_hour.items()]
     lags = [f"lag {report.slopes.lag_ms_per_hour:+.1f} ms", f"ack p99 {report.slopes.p99_ms_per_hour:+.1f} ms"]
     return ", ".join(memory + lags)

@@ -66,18 +66,18 @@ def a_point(at_s: float, **changes: Any) -> Point:
         "lag_ms": 10,
         "lag_records": 1,
         "cpu_ms": {"server": 500},
-        "rss_kib": {"server": 1_024},
+        "anon_kib": {"server": 1_024},
     }
     return Point(at_s=at_s, **(plain | changes))
 
 
 def test_a_mebibyte_a_second_is_3600_an_hour_and_a_flat_line_is_none() -> None:
-    points = [a_point(float(s), rss_kib={"server": 1_024 * s}) for s in range(60)]
+    points = [a_point(float(s), anon_kib={"server": 1_024 * s}) for s in range(60)]
 
     found = slopes(points)
 
     assert found is not None
-    assert found.rss_mib_per_hour == {"server": 3_600.0}
+    assert found.anon_mib_per_hour == {"server": 3_600.0}
     assert (found.lag_ms_per_hour, found.p99_ms_per_hour) == (0.0, 0.0)
 
 
