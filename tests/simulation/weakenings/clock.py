@@ -24,7 +24,7 @@ def clock_that_goes_back(patch: Patch, _: Simulation) -> None:
         patch.setattr(module, "max", lambda held, new: new, raising=False)
 
 
-@switches.weakening(14)
+@switches.weakening(seed=14)
 def clock_not_in_the_marker(patch: Patch, _: Simulation) -> None:
     """An owner that starts again has the clock of the next record."""
     patch.setattr(consume, "Fold", lambda *args, **named: Fold(*args, **(named | {"clock_us": 0})))

@@ -112,7 +112,7 @@ def corrections_applied_again(patch: Patch, _: Simulation) -> None:
     patch.setattr(Connection, "corrections", corrections, raising=False)
 
 
-@switches.weakening(seed=11)
+@switches.weakening(seed=111)
 def unique_values_as_rows(patch: Patch, _: Simulation) -> None:
     """A value that one event loses is gone, although another event of the cell has it."""
 

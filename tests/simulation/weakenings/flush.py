@@ -25,7 +25,7 @@ def marker_before_cells(patch: Patch, _: Simulation) -> None:
     patch.setattr(faulty_store, "INSERT_ORDER", _moved("marker", before="cells"))
 
 
-@switches.weakening(seed=9)
+@switches.weakening(seed=57)
 def touched_after_the_marker(patch: Patch, _: Simulation) -> None:
     """A kill in between, and nobody hears of the customer."""
     patch.setattr(faulty_store, "INSERT_ORDER", _moved("touched", before=None))

@@ -23,7 +23,7 @@ def ragged_ends_read_ahead(patch: Patch, _: Simulation) -> None:
     read_ahead(patch, ReaderView)
 
 
-@switches.weakening(seed=33)
+@switches.weakening(seed=8)
 def cells_read_without_their_markers(patch: Patch, _: Simulation) -> None:
     """Read skew: a cell ahead of the marker hides the value at the marker."""
     read = ReaderView.read_cells
