@@ -64,5 +64,6 @@ def test_gateways_that_die_between_append_and_answer_change_no_figure(
 
     assert sum(load.unanswered for load in plain) > 0
     shop.assert_exact(acknowledged([*plain, *spooled]), chance)
-    assert services[GATEWAY].outcomes()["duplicate"] > 0  # in the log twice: what was sent again counted once
+    twice_in_the_log = services[GATEWAY].outcomes()["duplicate"]  # a gateway that remembers sends no copy there
+    assert twice_in_the_log > 0 or not forgets
     services.stop()
