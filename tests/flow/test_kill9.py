@@ -98,8 +98,11 @@ def die_by_the_clock(server: PenstockServer, stream: Stream, chance: Random) -> 
 
 
 def die_in_a_flush(server: PenstockServer, stream: Stream, crash_at: str) -> None:
-    """Start a server that kills itself at a step of a flush, perhaps before it is ready: it flushes what it finds."""
-    server.start({"PENSTOCK_CRASH_AT": crash_at}, may_die=True)
+    """Start a server that kills itself at a step of a flush, perhaps before it is ready: it flushes what it finds.
+
+    Its gateway forgets, so that repeats too are something to flush.
+    """
+    server.start({"PENSTOCK_CRASH_AT": crash_at, "PENSTOCK_DEDUPE_IDS_MAX": "0"}, may_die=True)
     for _ in range(REQUESTS_PER_LIFE_MAX):
         if not stream.send_next(server):
             break
