@@ -41,8 +41,21 @@ async def open_topic(client: AIOKafkaClient, settings: KafkaSettings) -> Topic:
         **_durable(settings),
     }
     topic = await _find_or_make(client, settings, settings.topic, settings.partitions, config)
-    _refuse_flaws(topic, await config_of(settings, settings.topic), settings)
+    _refuse_flaws(topic, await _config_soon(settings), settings)
     return topic
+
+
+async def _config_soon(settings: KafkaSettings) -> dict[str, str]:
+    """`config_of` the log's topic; the broker that is asked may hear of a new topic a moment after the others."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + settings.request_timeout_ms / 1000
+    while True:
+        try:
+            return await config_of(settings, settings.topic)
+        except KafkaError as exc:
+            if not exc.retriable or loop.time() > deadline:
+                raise
+        await asyncio.sleep(POLL_MS / 1000)
 
 
 async def open_topic_to_seal(client: AIOKafkaClient, settings: KafkaSettings) -> Topic:

@@ -17,8 +17,21 @@ def test_an_aggregator_tells_of_partitions_that_others_fold() -> None:
     for partition, offset in ((0, 41), (2, 7)):
         marker = Marker(partition, offset, "log", 3, b"", 1_000 + offset)
         store.flush(Flush((), (), (), frozenset(), {}, marker))
-    unused: list[Any] = [None] * 3
-    routes = aggregator_routes(unused[0], unused[1], store, unused[2], Auditor(store, 3), list, *[None] * 4)  # type: ignore[arg-type]
+    unused: Any = None
+    routes = aggregator_routes(
+        metrics=unused,
+        usage=unused,
+        store=store,
+        transactions=unused,
+        corrections=unused,
+        auditor=Auditor(store, 3),
+        backfills=unused,
+        owners=list,
+        customers=unused,
+        memory=unused,
+        clock=unused,
+        group_combinations_max=1,
+    )
     [pipeline] = [route for route in routes if route.path == "/v1/pipeline"]
 
     told = pipeline.handler(Request(Principal("acme", "key", frozenset([Scope.READ])), {}, {}, b""))
