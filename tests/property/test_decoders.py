@@ -95,7 +95,8 @@ def judged(form: Format, body: bytes) -> None:
     places = [*decoded.indexes, *(refusal.index for refusal in decoded.refusals)]
     assert sorted(places) == list(range(len(places)))
     assert len(decoded.events) == len(decoded.indexes)
-    batch = Batch(["t"], [decoded], Window(1_000, 1), LOG, to_us(NOON), 1 << 20)
+    batch = Batch(["t"], [decoded], LOG, to_us(NOON), 1 << 20)
+    batch.judge(Window(1_000, 1))
     answer = batch.answer(0, [Receipt(piece.partition, 0) for piece in batch.pieces])
     assert answer.accepted + answer.duplicate + answer.conflict + answer.rejected == len(places)
     chunks = [Chunk.decode(piece.payload) for piece in batch.pieces]

@@ -38,7 +38,7 @@ from simulation.faulty_store import ReaderView, Tables
 from simulation.oracle import HOUR_US, LATE_US, QUARTER_US, Account, Body, Oracle, Row
 from simulation.scenario import Simulation, Weaken, _simulate
 from simulation.traffic import CUSTOMERS, HOT_US, REQUEST_MAX, TENANTS, Answer, GatewayPod
-from simulation.world import World, run_now
+from simulation.world import World
 
 BACKFILLS_MAX = 5
 
@@ -255,7 +255,7 @@ class Backfilling:
             return
         body, answer = to_json(events), cast(Any, Answer())
         request = msgspec.structs.replace(decode(body, 1_000, REQUEST_MAX), layer=layer)
-        run_now(pod._coalescer._settle([_Waiting(layer.scope, request, len(body), answer)]))
+        pod.settle(_Waiting(layer.scope, request, len(body), answer))
         if answer.error is not None and not isinstance(answer.error, LogUnavailable):
             raise answer.error
         if answer.result is None:

@@ -68,11 +68,17 @@ class GatewayPod:
         body = to_json(events)
         answer: Any = Answer()
         request = decode(body, 1_000, REQUEST_MAX)
-        run_now(self._coalescer._settle([_Waiting(tenant, request, len(body), answer)]))
+        self.settle(_Waiting(tenant, request, len(body), answer))
         if answer.error is not None and not isinstance(answer.error, LogUnavailable):
             raise answer.error
         result: IngestAnswer | None = answer.result
         return result
+
+    def settle(self, waiting: _Waiting) -> None:
+        """What `Coalescer.run` does with a request, when nothing else is in flight."""
+        batch = self._coalescer._batch([waiting])
+        batch.judge(self._window)
+        run_now(self._coalescer._settle([waiting], batch))
 
     def tick(self) -> None:
         run_now(tick(self._log, self._now_us()))

@@ -15,6 +15,7 @@ import msgspec
 from penstock.kernel.meter import GROUP_COMBINATIONS_MAX
 
 PREFIX = "PENSTOCK_"
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -96,6 +97,7 @@ class Config(msgspec.Struct, frozen=True):
             _demand(together, f"{name}_cert and {name}_key are given together")
         _demand(self.tls_ca is None or self.tls_cert is not None, "tls_ca needs tls_cert and tls_key")
         _demand((self.rpc_ca is None) == (self.rpc_cert is None), "rpc_ca, rpc_cert and rpc_key are given together")
+        _demand(self.log_level in LOG_LEVELS, f"log_level must be one of {', '.join(LOG_LEVELS)}")
         _demand(self.log_format in ("text", "json"), "log_format must be text or json")
         _demand(1 <= self.partitions <= 64, "partitions must be from 1 to 64")
         for name in _AT_LEAST_1:

@@ -90,11 +90,11 @@ def ids_remembered_before_their_append(patch: Patch, _: Simulation) -> None:
     """A gateway calls the retry of a lost event a duplicate."""
 
     class Hasty(Batch):
-        def __init__(self, tenants: Any, requests: Any, window: Window, log: Any, now_us: int, *limits: int) -> None:
-            super().__init__(tenants, requests, window, log, now_us, *limits)
-            super().remember(window, now_us // DAY_US)
+        def judge(self, window: Window) -> None:
+            super().judge(window)
+            super().remember(window)
 
-        def remember(self, window: Window, day: int) -> None:
+        def remember(self, window: Window) -> None:
             """Done already."""
 
     patch.setattr(coalescer, "Batch", Hasty)

@@ -74,6 +74,7 @@ def test_what_is_shown_has_no_secret_in_it(monkeypatch: pytest.MonkeyPatch, caps
         ({"rpc_timeout_ms": "0"}, "rpc_timeout_ms must be at least 1"),
         ({"rpc_cert": "a", "rpc_key": "b"}, "rpc_ca, rpc_cert and rpc_key are given together"),
         ({"kafka_cert": "a"}, "kafka_cert and kafka_key are given together"),
+        ({"log_level": "loud"}, "log_level must be one of DEBUG, INFO, WARNING, ERROR"),
         ({"owned_partitions": "0-2", "partitions": "2"}, "owned_partitions must be among the partitions 0 to 1"),
         ({"owned_partitions": "2-1", "partitions": "4"}, "owned_partitions must be among the partitions 0 to 3"),
         ({"owned_partitions": "one"}, "owned_partitions must be group, all, or as in 0,2-5"),

@@ -37,19 +37,22 @@ class TestClock:
 
 
 class FailingLog(MemoryLog):
-    """A log that does not answer while it is told so; `held` keeps appends waiting."""
+    """A log that does not answer what comes while it is told so; `held` keeps appends waiting."""
 
     def __init__(self, partitions: int = 1) -> None:
         super().__init__(partitions)
         self.failing: set[int] = set()
+        self.appends = 0
         self.held = asyncio.Event()
         self.held.set()
 
     async def append(self, partition: int, kind: Kind, stamped_at_us: int, payload: bytes) -> Appended:
         if kind is Kind.TICK:
             return await super().append(partition, kind, stamped_at_us, payload)
+        self.appends += 1
+        fails = partition in self.failing
         await self.held.wait()
-        if partition in self.failing:
+        if fails:
             raise LogUnavailable("no acknowledgement")
         return await super().append(partition, kind, stamped_at_us, payload)
 

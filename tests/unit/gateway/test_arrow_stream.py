@@ -47,7 +47,7 @@ def rows(columns: Columns) -> list[tuple[object, ...]]:
             columns.customers.to_pylist(),
             columns.event_types.to_pylist(),
             columns.times_us.tolist(),
-            map(bytes, columns.properties),
+            columns.properties.to_pylist(),
             strict=True,
         )
     )
@@ -59,7 +59,7 @@ GOOD_ROWS = [(f"txn-{n}", "acme", "llm", AT_US, b'{"tokens":%d}' % n) for n in r
 def test_a_stream_gives_its_events_in_order() -> None:
     columns = columns_of(a_stream(a_column_set()))
     assert rows(columns) == GOOD_ROWS
-    assert columns.joined.to_pylist() == [row[4] for row in GOOD_ROWS]
+    assert columns.properties.to_pylist() == [row[4] for row in GOOD_ROWS]
     assert columns.bad_times == {}
 
 
@@ -233,7 +233,7 @@ def test_properties_that_are_no_json_by_themselves_reject_their_event_alone(
     got = decoded(a_stream(a_column_set(properties=pa.array(texts, pa.binary()))))
     assert list(got.indexes) == good
     assert isinstance(got.events, Columns)
-    assert got.events.joined.to_pylist() == [texts[row] for row in good]
+    assert got.events.properties.to_pylist() == [texts[row] for row in good]
     assert [refusal.index for refusal in got.refusals] == [row for row in range(3) if row not in good]
     assert all(refusal.reason.startswith("properties are not JSON: ") for refusal in got.refusals)
 
@@ -241,7 +241,7 @@ def test_properties_that_are_no_json_by_themselves_reject_their_event_alone(
 def test_space_around_properties_is_passed_over() -> None:
     texts = [b"{}", b' \n{"a": 1} ', b"{}"]
     columns = columns_of(a_stream(a_column_set(properties=pa.array(texts, pa.binary()))))
-    assert columns.joined.to_pylist() == [b"{}", b'{"a": 1}', b"{}"]
+    assert columns.properties.to_pylist() == [b"{}", b'{"a": 1}', b"{}"]
 
 
 def test_refusals_of_several_batches_keep_their_places() -> None:

@@ -28,7 +28,8 @@ def asked(events: list[Body], layer: Layer | None = None) -> Decoded:
 
 def judged(*requests: Decoded) -> tuple[Batch, list[IngestAnswer]]:
     scopes = ["north" if request.layer is None else request.layer.scope for request in requests]
-    batch = Batch(scopes, requests, Window(1_000, 1), LogIdentity("log", 1, HASH_KEY), NOW_US, 2**20)
+    batch = Batch(scopes, requests, LogIdentity("log", 1, HASH_KEY), NOW_US, 2**20)
+    batch.judge(Window(1_000, 1))
     receipts = [Receipt(piece.partition, 0) for piece in batch.pieces]
     return batch, [batch.answer(number, receipts) for number in range(len(requests))]
 

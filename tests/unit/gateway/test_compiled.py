@@ -16,13 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.gateway import loops, plain
-from penstock.gateway.columns import Columns
+from penstock.gateway.columns import Columns, cuts_of
 from penstock.gateway.decode import decode
-from penstock.gateway.identities import identify_column
+from penstock.gateway.identities import hash_column, identify_column
 from penstock.gateway.loops import LOOPS, Loops
 from penstock.gateway.plain import Envelopes, read_plain
 from penstock.kernel.event import UsageEvent
-from penstock.kernel.identity import identify
+from penstock.kernel.identity import hash_properties, identify
 
 DECODER = msgspec.json.Decoder(list[UsageEvent])
 EVENTS_MAX = 1_000
@@ -71,11 +71,10 @@ def columns_of(body: bytes) -> Columns:
 def assert_same(read: Envelopes, body: bytes) -> None:
     """Column for column what msgspec's events become."""
     ours, theirs = Columns.of_envelopes([read]), columns_of(body)
-    for name in ("transaction_ids", "customers", "event_types", "joined"):
+    for name in ("transaction_ids", "customers", "event_types", "properties"):
         assert getattr(ours, name).to_pylist() == getattr(theirs, name).to_pylist(), name
     assert ours.times_us.tolist() == theirs.times_us.tolist()
     assert ours.bad_times == theirs.bad_times
-    assert list(map(bytes, ours.properties)) == list(map(bytes, theirs.properties))
 
 
 @given(BODIES)
@@ -218,6 +217,37 @@ def test_texts_of_every_length_around_a_block_have_their_digest() -> None:
         expected = blake2b(b"\0\0\0\1t" + text.encode(), digest_size=16, key=b"k").digest()
 
         assert identify_column(b"k", "t", pa.array([text])).tobytes() == expected
+
+
+@given(st.lists(st.binary(max_size=200), max_size=20))
+@settings(max_examples=100)
+def test_hashes_are_those_of_xxhash(texts: list[bytes]) -> None:
+    assert np.array_equal(hash_column(pa.array(texts, pa.binary())), hash_properties(texts))
+
+
+def test_texts_of_every_length_around_a_stripe_have_their_hash() -> None:
+    texts = [random.Random(size).randbytes(size) for size in range(100)]
+
+    assert np.array_equal(hash_column(pa.array(texts, pa.binary())[7:]), hash_properties(texts[7:]))
+
+
+def values(*texts: bytes) -> bool:
+    cuts = cuts_of(pa.array(texts, pa.binary()))
+    assert cuts is not None
+    return LOOPS.load().values(*cuts)
+
+
+def test_a_column_of_json_values_is_known_as_one() -> None:
+    assert values(b'{"a": [1, "\\u00e9"]}', b"[]", b"true", b'"b"', b"{}")
+
+
+@pytest.mark.parametrize("texts", [b" {}", b"{} ", b"", b"{|}", b"{},{}", b"tru|e", b'{"a"|:1}', b'"a|b"', b"nul"])
+def test_texts_that_are_values_only_together_are_not(texts: bytes) -> None:
+    assert not values(b"{}", *texts.split(b"|"), b"{}")
+
+
+def test_numbers_side_by_side_are_left_to_the_other_reader() -> None:
+    assert not values(b"12", b"3")
 
 
 def test_a_gateway_compiles_when_it_has_seen_enough(monkeypatch: pytest.MonkeyPatch) -> None:

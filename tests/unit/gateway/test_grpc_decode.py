@@ -50,7 +50,7 @@ def plain(request: Decoded) -> list[tuple[Any, ...]]:
     """The good events, one tuple each."""
     events = columns_of(request)
     customers, event_types = events.customers.to_pylist(), events.event_types.to_pylist()
-    lists = (ids(request), customers, event_types, events.times_us.tolist(), events.joined.to_pylist())
+    lists = (ids(request), customers, event_types, events.times_us.tolist(), events.properties.to_pylist())
     return list(zip(*lists, strict=True))
 
 

@@ -48,6 +48,43 @@ def test_a_copy_of_an_id_in_flight_gets_the_outcome_of_that_append() -> None:
     asyncio.run(story())
 
 
+def test_other_ids_are_appended_while_an_append_is_under_way() -> None:
+    async def story() -> None:
+        log = FailingLog()
+        async with a_gateway(log) as gateway:
+            log.held.clear()
+            sent = []
+            for name in "abcd":
+                sent.append(asyncio.create_task(gateway.ingest("t", a_body(an_event(name)))))
+                await asyncio.sleep(0.01)
+            assert log.appends == NO_LINGER.coalescer.appends_max == 3
+            log.held.set()
+            assert [counts(await answer) for answer in sent] == [(1, 0, 0, 0)] * 4
+
+    asyncio.run(story())
+
+
+def test_a_copy_of_an_id_whose_append_failed_is_appended_itself() -> None:
+    async def story() -> None:
+        log = FailingLog()
+        async with a_gateway(log) as gateway:
+            log.held.clear()
+            log.failing = {0}
+            first = asyncio.create_task(gateway.ingest("t", a_body(an_event("a"))))
+            await asyncio.sleep(0.01)
+            copy = asyncio.create_task(gateway.ingest("t", a_body(an_event("a"), an_event("b"))))
+            await asyncio.sleep(0.01)
+            assert log.appends == 1
+            log.failing = set()
+            log.held.set()
+            with pytest.raises(LogUnavailable):
+                await first
+            assert counts(await copy) == (2, 0, 0, 0)
+            assert await logged_ids(log) == ["a", "b"]
+
+    asyncio.run(story())
+
+
 def test_more_bytes_than_the_queue_may_hold_are_too_many_and_then_taken_again() -> None:
     body = a_body(an_event("a"))
     settings = GatewaySettings(coalescer=CoalescerSettings(linger_ms=0, queue_bytes_max=2 * len(body)))

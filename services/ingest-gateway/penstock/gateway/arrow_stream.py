@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from penstock.gateway.arrow_frames import rows_of
-from penstock.gateway.columns import Columns, code, join
+from penstock.gateway.columns import Columns, code, cuts_of, join
 from penstock.gateway.decode import UNREADABLE, Decoded, Refusal, refuse_too_large, refuse_too_many, why_unreadable
+from penstock.gateway.loops import LOOPS
 from penstock.gateway.timestamps import Times, parse_times
 from penstock.kernel.problems import BadRequest, TooLarge
 
@@ -105,7 +106,7 @@ def _decode_batch(
             reasons.setdefault(row, f"{name} is null")
     refusals = [Refusal(edge + row, None, reason) for row, reason in reasons.items()]
     rows, columns = _leave_out(reasons, np.arange(batch.num_rows), columns)
-    properties, joined, bad = _read_properties(columns.pop("properties").cast(pa.binary()))
+    properties, bad = _read_properties(columns.pop("properties").cast(pa.binary()))
     refusals += [Refusal(edge + int(rows[row]), None, reason) for row, reason in bad.items()]
     rows, columns = _leave_out(bad, rows, columns)
     times_us, bad_times = _read_times(columns["timestamp"], bytes_max)
@@ -116,7 +117,6 @@ def _decode_batch(
         times_us,
         bad_times,
         properties,
-        joined,
     )
     return events, rows + edge, refusals
 
@@ -183,10 +183,11 @@ def _read_times(column: pa.Array, bytes_max: int) -> tuple[Times, dict[int, str]
     return np.clip(times, -_FAR_S * per_s, _FAR_S * per_s) * (US_PER_S // per_s), {}
 
 
-def _read_properties(column: pa.BinaryArray) -> tuple[Sequence[bytes], pa.BinaryArray, dict[int, str]]:
-    """Each text, checked to be JSON by itself; the texts as a column; and by row why one is none and left out."""
-    if not len(column):
-        return [], column, {}
+def _read_properties(column: pa.BinaryArray) -> tuple[pa.BinaryArray, dict[int, str]]:
+    """The texts, each checked to be JSON by itself, and by row why one is none and left out."""
+    compiled, cuts = LOOPS.compiled, cuts_of(column)
+    if cuts is None or (compiled is not None and compiled.values(*cuts)):
+        return column, {}
     joined = pc.binary_join(pa.ListArray.from_arrays(pa.array([0, len(column)], pa.int32()), column), b",")
     try:
         texts = _MANY.decode(b"".join((b"[", joined[0].as_buffer(), b"]")))
@@ -197,11 +198,11 @@ def _read_properties(column: pa.BinaryArray) -> tuple[Sequence[bytes], pa.Binary
     if len(texts) == len(column):
         lengths = np.fromiter(map(len, texts), np.int64, len(texts))
         if np.array_equal(lengths, pc.binary_length(column).to_numpy(zero_copy_only=False)):
-            return texts, column, {}
+            return column, {}
     return _judge_properties(column.to_pylist())
 
 
-def _judge_properties(texts: Sequence[bytes]) -> tuple[Sequence[bytes], pa.BinaryArray, dict[int, str]]:
+def _judge_properties(texts: Sequence[bytes]) -> tuple[pa.BinaryArray, dict[int, str]]:
     good: list[bytes] = []
     reasons: dict[int, str] = {}
     for row, text in enumerate(texts):
@@ -209,7 +210,7 @@ def _judge_properties(texts: Sequence[bytes]) -> tuple[Sequence[bytes], pa.Binar
             good.append(bytes(_ONE.decode(text)))
         except UNREADABLE as exc:
             reasons[row] = f"properties are not JSON: {why_unreadable(exc)}"
-    return good, join(good), reasons
+    return join(good), reasons
 
 
 def _first_line(exc: Exception) -> str:

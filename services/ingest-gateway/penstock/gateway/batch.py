@@ -18,7 +18,7 @@ from penstock.gateway.answer import EventVerdict, IngestAnswer, Receipt
 from penstock.gateway.columns import Columns, code, codes_of, take_coded
 from penstock.gateway.decode import Decoded
 from penstock.gateway.dedupe import Window
-from penstock.gateway.identities import identify_column
+from penstock.gateway.identities import hash_column, identify_column
 from penstock.gateway.plain import Envelopes
 from penstock.gateway.validate import OfLayer, Reasons, validate
 from penstock.kernel.chunk import Chunk
@@ -31,7 +31,7 @@ from penstock.kernel.identity import (
     partition_of,
 )
 from penstock.kernel.idset import Verdicts
-from penstock.kernel.record import LogIdentity
+from penstock.kernel.record import US_PER_DAY, LogIdentity
 
 NOWHERE = -1
 REASONS = {
@@ -48,21 +48,22 @@ class Piece(NamedTuple):
 
 
 class Batch:
-    """Requests judged at one instant. `tenants` are their scopes: a tenant, or the layer of a backfill.
+    """Requests read at one instant. `tenants` are their scopes: a tenant, or the layer of a backfill.
 
-    Append `pieces`, then `remember`, then `answer` each request, in this order."""
+    `judge`, append `pieces`, `remember`, and `answer` each request, in this order.
+    """
 
     def __init__(
         self,
         tenants: Sequence[str],
         requests: Sequence[Decoded],
-        window: Window,
         log: LogIdentity,
         now_us: int,
         piece_bytes_max: int,
         properties_bytes_max: int = PROPERTIES_BYTES_MAX,
     ) -> None:
-        self._requests = requests
+        self.now_us = now_us
+        self._tenants, self._requests, self._log, self._piece_bytes_max = tenants, requests, log, piece_bytes_max
         self._edges = np.cumsum([0, *(len(request.events) for request in requests)]).tolist()
         self._columns = _gather(requests)
         of_layers = [
@@ -71,14 +72,17 @@ class Batch:
             if request.layer is not None
         ]
         self._reasons = validate(self._columns, now_us, properties_bytes_max, of_layers)
-        self._identities = self._identify(tenants, log.hash_key)
+        self.identities = self._identify(tenants, log.hash_key)
         self._bodies = _hash(self._columns)
-        self._verdicts = _judge(window, self._identities, self._bodies, self._reasons)
+
+    def judge(self, window: Window) -> None:
+        """What `window` remembers is a copy, what is first here is accepted and cut into `pieces`."""
+        self._verdicts = _judge(window, self.identities, self._bodies, self._reasons)
         # How many of the events before each edge were not accepted: mostly as many as before the edge behind it.
         refused = np.concatenate([[0], np.cumsum(self._verdicts != Verdict.ACCEPTED)])
         self._refused_before = refused[self._edges].tolist()
         self._piece_of = np.full(len(self._columns), NOWHERE, np.int32)
-        self.pieces = self._cut(tenants, log, piece_bytes_max)
+        self.pieces = self._cut()
 
     def _identify(self, tenants: Sequence[str], hash_key: bytes) -> Identities:
         edges = iter(itertools.pairwise(self._edges))
@@ -89,40 +93,42 @@ class Batch:
             parts.append(identify_column(hash_key, tenant, texts))
         return np.concatenate(parts)
 
-    def _cut(self, tenants: Sequence[str], log: LogIdentity, piece_bytes_max: int) -> list[Piece]:
+    def _cut(self) -> list[Piece]:
         """The accepted events as chunks, by partition, each of about `piece_bytes_max` of properties at most."""
+        log = self._log
         accepted = np.flatnonzero(self._verdicts == Verdict.ACCEPTED)
         if not len(accepted):
             return []
-        partition = partition_of(self._identities[accepted], log.partitions)
+        partition = partition_of(self.identities[accepted], log.partitions)
         order = np.argsort(partition, kind="stable")
         rows = accepted[order]
-        chunk = self._chunk(tenants, rows)
-        lengths = pc.binary_length(self._columns.joined).to_numpy(zero_copy_only=False)[rows]
+        chunk = self._chunk(rows)
+        lengths = pc.binary_length(self._columns.properties).to_numpy(zero_copy_only=False)[rows]
         edges = np.searchsorted(partition[order], np.arange(log.partitions + 1)).tolist()
         pieces: list[Piece] = []
         for number, (start, end) in zip(log.own, itertools.pairwise(edges), strict=True):
-            for part in np.array_split(np.arange(start, end), 1 + int(lengths[start:end].sum()) // piece_bytes_max):
+            parts = 1 + int(lengths[start:end].sum()) // self._piece_bytes_max
+            for part in np.array_split(np.arange(start, end), parts):
                 if len(part):  # none for this partition, or fewer events than parts
                     self._piece_of[rows[part]] = len(pieces)
                     pieces.append(Piece(number, chunk.slice(int(part[0]), len(part)).encode()))
         return pieces
 
-    def _chunk(self, tenants: Sequence[str], rows: npt.NDArray[np.int64]) -> Chunk:
+    def _chunk(self, rows: npt.NDArray[np.int64]) -> Chunk:
         """The events at `rows`. What only the others say stays out of its dictionaries too."""
         columns = self._columns
-        tenant = _repeat(tenants, np.diff(self._edges))
+        tenant = _repeat(self._tenants, np.diff(self._edges))
         if not np.array_equal(rows, np.arange(len(columns))):
             columns, tenant = columns.take(rows), take_coded(tenant, rows)
         return Chunk.of_columns(
-            identities=self._identities[rows],
+            identities=self.identities[rows],
             body_hashes=self._bodies[rows],
             tenants=tenant,
             customers=columns.customers,
             event_types=columns.event_types,
             times_us=columns.times_us,
             transaction_ids=columns.transaction_ids,
-            properties=columns.joined,
+            properties=columns.properties,
         )
 
     @property
@@ -130,10 +136,10 @@ class Batch:
         """How many events are in the pieces."""
         return int(np.count_nonzero(self._verdicts == Verdict.ACCEPTED))
 
-    def remember(self, window: Window, day: int) -> None:
+    def remember(self, window: Window) -> None:
         """Call once every piece is durable: what is lost before must be accepted again."""
         accepted = self._verdicts == Verdict.ACCEPTED
-        window.remember(day, self._identities[accepted], self._bodies[accepted])
+        window.remember(self.now_us // US_PER_DAY, self.identities[accepted], self._bodies[accepted])
 
     def answer(self, number: int, receipts: Sequence[Receipt]) -> IngestAnswer:
         """The answer to request `number`; `receipts` has one entry per piece."""
@@ -188,7 +194,7 @@ def _hash(columns: Columns) -> BodyHashes:
         hash_texts(customers.dictionary.to_pylist())[codes_of(customers)],
         hash_texts(event_types.dictionary.to_pylist())[codes_of(event_types)],
         columns.times_us,
-        columns.properties,
+        hash_column(columns.properties),
     )
 
 

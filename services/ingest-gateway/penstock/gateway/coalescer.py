@@ -1,6 +1,6 @@
-"""Many small requests become few large appends: one task takes what is queued, has it judged, appends it, answers.
+"""Many small requests become few large appends: one task takes what is queued, has it judged and lets it be appended.
 
-One task, so no id is ever in flight twice: a copy waits in the queue until the first one's outcome is known.
+One task judges, and of what is in flight it judges no copy: that waits until the first one's outcome is known.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from penstock.gateway.batch import Batch
 from penstock.gateway.budget import Budget
 from penstock.gateway.decode import Decoded
 from penstock.gateway.dedupe import Window
+from penstock.gateway.in_flight import InFlight
 from penstock.gateway.watch import Watch
 from penstock.kernel.event import PROPERTIES_BYTES_MAX
 from penstock.kernel.ports.event_log import Appended, EventLog
 from penstock.kernel.problems import LogUnavailable
-from penstock.kernel.record import US_PER_DAY, Kind
+from penstock.kernel.record import Kind
 
 # Below this many queued events a batch waits `linger_ms` for company; above, it is worth an append of its own.
 LINGER_EVENTS_MAX = 2_000
@@ -43,6 +44,7 @@ class CoalescerSettings(msgspec.Struct, frozen=True):
     batch_bytes_max: int = 8 * 1024 * 1024  # of request bodies; a larger request is a batch of its own
     piece_bytes_max: int = 1024 * 1024  # of properties, before compression
     queue_bytes_max: int = 64 * 1024 * 1024
+    appends_max: int = 3  # under way at a time
     properties_bytes_max: int = PROPERTIES_BYTES_MAX  # of one event
 
 
@@ -68,6 +70,7 @@ class Coalescer:
     ) -> None:
         self._budget, self._watch = budget, watch
         self._log, self._window, self._now_us, self._settings, self._room = log, window, now_us, settings, room
+        self._in_flight = InFlight(settings.appends_max)
         self._queue: deque[_Waiting] = deque()
         self._queued_events = 0
         self._some = asyncio.Event()  # something waits, or the end
@@ -102,11 +105,14 @@ class Coalescer:
         while group := await self._take():
             try:
                 await self._room()
-                await self._settle(group)
+                batch = self._batch(group)
+                await self._in_flight.clear_for(batch.identities)
+                batch.judge(self._window)
             except Exception as exc:  # a bug in one batch: its callers hear of it, the gateway goes on
-                _refuse(group, exc)
-            finally:
-                self._budget.give_back(sum(waiting.body_bytes for waiting in group))
+                self._refuse(group, exc)
+            else:
+                self._in_flight.begin(batch.identities, self._settle(group, batch))
+        await self._in_flight.landed()
 
     async def _take(self) -> list[_Waiting]:
         """The next requests, as many as one batch may hold and at least one; none when closed and empty."""
@@ -137,32 +143,41 @@ class Coalescer:
             else:
                 event.clear()
 
-    async def _settle(self, group: Sequence[_Waiting]) -> None:
-        now_us = self._now_us()
-        batch = Batch(
+    def _batch(self, group: Sequence[_Waiting]) -> Batch:
+        return Batch(
             [waiting.tenant for waiting in group],
             [waiting.request for waiting in group],
-            self._window,
             self._log.identity,
-            now_us,
+            self._now_us(),
             self._settings.piece_bytes_max,
             self._settings.properties_bytes_max,
         )
-        appends = [self._log.append(p.partition, Kind.CHUNK, now_us, p.payload) for p in batch.pieces]
-        outcomes = await asyncio.gather(*appends, return_exceptions=True)
-        receipts = [Receipt(o.partition, o.offset) for o in outcomes if isinstance(o, Appended)]
-        failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-        if failures:
-            _refuse(group, failures[0])
+
+    async def _settle(self, group: Sequence[_Waiting], batch: Batch) -> None:
+        try:
+            receipts = await self._appended(batch)
+            batch.remember(self._window)
+            self._watch.appended(len(group), batch.accepted, [len(piece.payload) for piece in batch.pieces])
+            answers = [batch.answer(number, receipts) for number in range(len(group))]
+        except Exception as exc:
+            self._refuse(group, exc)
             return
-        batch.remember(self._window, now_us // US_PER_DAY)
-        self._watch.appended(len(group), batch.accepted, [len(piece.payload) for piece in batch.pieces])
-        for number, waiting in enumerate(group):
+        self._budget.give_back(sum(waiting.body_bytes for waiting in group))
+        for waiting, answer in zip(group, answers, strict=True):
             if not waiting.answer.done():  # its caller may have gone away
-                waiting.answer.set_result(batch.answer(number, receipts))
+                waiting.answer.set_result(answer)
 
+    async def _appended(self, batch: Batch) -> list[Receipt]:
+        """Return when every piece is durable. Where one is not, the outcome of all is told as unknown."""
+        appends = [self._log.append(p.partition, Kind.CHUNK, batch.now_us, p.payload) for p in batch.pieces]
+        outcomes = await asyncio.gather(*appends, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return [Receipt(o.partition, o.offset) for o in outcomes if isinstance(o, Appended)]
 
-def _refuse(group: Sequence[_Waiting], cause: BaseException) -> None:
-    for waiting in group:
-        if not waiting.answer.done():
-            waiting.answer.set_exception(cause)
+    def _refuse(self, group: Sequence[_Waiting], cause: BaseException) -> None:
+        self._budget.give_back(sum(waiting.body_bytes for waiting in group))
+        for waiting in group:
+            if not waiting.answer.done():
+                waiting.answer.set_exception(cause)

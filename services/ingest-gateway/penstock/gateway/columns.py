@@ -5,7 +5,6 @@ Rows of JSON and columns of Arrow both become this; from here on nobody knows wh
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,18 +22,14 @@ Codes = npt.NDArray[np.integer[Any]]
 
 
 class Columns(msgspec.Struct, frozen=True):
-    """One entry per event, none null, no properties empty.
-
-    `properties` are the texts of `joined`, for those who take them one by one.
-    """
+    """One entry per event, none null, no properties empty."""
 
     transaction_ids: pa.StringArray
     customers: pa.DictionaryArray  # of distinct texts, each of them used
     event_types: pa.DictionaryArray
     times_us: Times
     bad_times: Mapping[int, str]  # by row, why its timestamp is none; its time is then 0
-    properties: Sequence[bytes]
-    joined: pa.BinaryArray
+    properties: pa.BinaryArray
 
     @classmethod
     def of(cls, events: Sequence[UsageEvent]) -> Columns:
@@ -52,18 +47,18 @@ class Columns(msgspec.Struct, frozen=True):
     def of_envelopes(cls, parts: Sequence[Envelopes]) -> Columns:
         """The events of plain bodies, in order."""
         gathered = LOOPS.load().gathered
-        bodies = [(part.body, part.spans) for part in parts]
-        ids, customers, event_types, timestamps, joined = (gathered(bodies, field) for field in range(5))
+        whole = Envelopes.concat(parts)
+        ids, customers, event_types, timestamps, properties = (
+            gathered(whole.body, whole.spans, field) for field in range(5)
+        )
         times_us, bad_times = parse_times(_column(pa.string(), *timestamps))
-        properties = _column(pa.binary(), *joined)
         return cls(
             _column(pa.string(), *ids),
             _column(pa.string(), *customers).dictionary_encode(),
             _column(pa.string(), *event_types).dictionary_encode(),
             times_us,
             bad_times,
-            properties.to_pylist(),
-            properties,
+            _column(pa.binary(), *properties),
         )
 
     @classmethod
@@ -82,7 +77,6 @@ class Columns(msgspec.Struct, frozen=True):
             pa.array(event_types, pa.string()).dictionary_encode(),
             times_us,
             bad_times or {},
-            properties,
             join(properties),
         )
 
@@ -98,8 +92,7 @@ class Columns(msgspec.Struct, frozen=True):
             _concat_coded([part.event_types for part in parts]),
             np.concatenate([part.times_us for part in parts]),
             {edge + row: why for edge, part in zip(edges, parts, strict=False) for row, why in part.bad_times.items()},
-            list(itertools.chain.from_iterable(part.properties for part in parts)),
-            pa.concat_arrays([part.joined for part in parts]),
+            pa.concat_arrays([part.properties for part in parts]),
         )
 
     def take(self, rows: npt.NDArray[np.int64]) -> Columns:
@@ -111,8 +104,7 @@ class Columns(msgspec.Struct, frozen=True):
             take_coded(self.event_types, rows),
             self.times_us[rows],
             {},
-            [self.properties[row] for row in rows.tolist()],
-            self.joined.take(places),
+            self.properties.take(places),
         )
 
     def __len__(self) -> int:
@@ -129,6 +121,14 @@ def join(texts: Sequence[bytes]) -> pa.BinaryArray:
 def _column(kind: pa.DataType, edges: Edges, data: bytes | Data) -> pa.Array:
     """Texts as they are cut out of joined bytes."""
     return pa.Array.from_buffers(kind, len(edges) - 1, [None, pa.py_buffer(edges), pa.py_buffer(data)])
+
+
+def cuts_of(texts: pa.Array) -> tuple[Edges, Data] | None:
+    """Where the texts of a column are cut out of its bytes, and these; None where it has none."""
+    _, edges, data = texts.buffers()
+    if data is None:
+        return None
+    return np.frombuffer(edges, np.int32, len(texts) + 1, 4 * texts.offset), np.frombuffer(data, np.uint8)
 
 
 def code(codes: Codes, texts: pa.StringArray) -> pa.DictionaryArray:

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib import import_module
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from penstock.kernel.identity import Identities
+from penstock.kernel.identity import BodyHashes, Identities
 
 # What a laptop's gateway hardly sees, and a busy one within a second.
 BYTES_BEFORE_LOADING = 16 * 2**20
 THREAD_NAME = "penstock-compiler"
 # To import them is to load them.
-PACKAGE, MODULES = "penstock.gateway.compiled", ("envelopes", "gather", "blake2b")
+PACKAGE, MODULES = "penstock.gateway.compiled", ("envelopes", "gather", "blake2b", "xxh64")
 
 Edges = npt.NDArray[np.int32]  # shape (n + 1,): where n texts are cut out of bytes that are joined
 Data = npt.NDArray[np.uint8]
@@ -34,8 +34,10 @@ class Compiled(NamedTuple):
     """Loops over bytes, outside the interpreter's lock."""
 
     envelopes: Callable[[bytes, int], Spans | None]
-    gathered: Callable[[Sequence[tuple[bytes, Spans]], int], tuple[Edges, Data]]
+    values: Callable[[Edges, Data], bool]
+    gathered: Callable[[bytes, Spans, int], tuple[Edges, Data]]
     digests: Callable[[bytes, bytes, Edges, Data], Identities]
+    hashes: Callable[[Edges, Data], BodyHashes]
 
 
 class Loops:
@@ -56,8 +58,10 @@ class Loops:
         """Compile, or read what was compiled before. Idempotent."""
         with self._lock:
             if self.compiled is None:
-                envelopes, gather, blake2b = (import_module(f"{PACKAGE}.{name}") for name in MODULES)
-                self.compiled = Compiled(envelopes.envelopes, gather.gathered, blake2b.digests)
+                envelopes, gather, blake2b, xxh64 = (import_module(f"{PACKAGE}.{name}") for name in MODULES)
+                self.compiled = Compiled(
+                    envelopes.envelopes, envelopes.values, gather.gathered, blake2b.digests, xxh64.hashes
+                )
                 logger.info("the gateway's loops are compiled")
             return self.compiled
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
+import numpy as np
 
 from penstock.gateway.loops import LOOPS, Spans
 
@@ -15,6 +18,17 @@ class Envelopes(msgspec.Struct, frozen=True):
 
     body: bytes
     spans: Spans
+
+    @classmethod
+    def concat(cls, parts: Sequence[Envelopes]) -> Envelopes:
+        """The events of all parts, in order, as if one body had brought them."""
+        if len(parts) == 1:
+            return parts[0]
+        bodies = [part.body for part in parts]
+        starts = np.cumsum([0, *map(len, bodies[:-1])]).astype(np.int32)
+        spans = np.concatenate([part.spans for part in parts])
+        spans += np.repeat(starts, [*map(len, parts)])[:, None]
+        return cls(b"".join(bodies), spans)
 
     def __len__(self) -> int:
         return len(self.spans)

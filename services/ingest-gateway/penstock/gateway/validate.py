@@ -108,8 +108,8 @@ def _out_of_layer(columns: Columns, rows: OfLayer) -> Iterable[tuple[int, str]]:
 def _bad_properties(columns: Columns, bytes_max: int) -> Iterable[tuple[int, str]]:
     if not len(columns):
         return
-    _, offsets, data = columns.joined.buffers()
-    edges = np.frombuffer(offsets, np.int32, len(columns) + 1, 4 * columns.joined.offset)
+    _, offsets, data = columns.properties.buffers()
+    edges = np.frombuffer(offsets, np.int32, len(columns) + 1, 4 * columns.properties.offset)
     lengths = np.diff(edges)
     for row in _rows(np.frombuffer(data, np.uint8)[edges[:-1]] != ord("{")):
         yield row, "properties must be a JSON object"
@@ -120,7 +120,7 @@ def _bad_properties(columns: Columns, bytes_max: int) -> Iterable[tuple[int, str
     long = _rows((lengths > 2 * NESTING_MAX) & (lengths <= bytes_max))
     if long and opens(data.to_pybytes()) >= len(columns) + NESTING_MAX:
         for row in long:
-            if _too_deep(bytes(columns.properties[row])):
+            if _too_deep(columns.properties[row].as_py()):
                 yield row, f"properties are nested more than {NESTING_MAX} levels deep"
 
 

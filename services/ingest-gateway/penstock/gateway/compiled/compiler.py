@@ -18,6 +18,7 @@ INT = types.int64
 BYTES = types.Array(types.uint8, 1, "C", readonly=True)
 NEW_BYTES = types.Array(types.uint8, 1, "C")
 INTS = types.Array(types.int32, 1, "C", readonly=True)
+NEW_INTS = types.Array(types.int32, 1, "C")
 TABLE = types.Array(types.int32, 2, "C", readonly=True)
 NEW_TABLE = types.Array(types.int32, 2, "C")
 WORD = types.uint64

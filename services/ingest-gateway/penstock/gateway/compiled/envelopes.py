@@ -8,9 +8,10 @@ verdict: whoever gets it asks the reader that knows everything, in `decode.py`.
 from __future__ import annotations
 
 import numpy as np
+from numba import types
 
-from penstock.gateway.compiled.compiler import BYTES, INT, NEW_TABLE, compiled
-from penstock.gateway.loops import Data, Spans
+from penstock.gateway.compiled.compiler import BYTES, INT, INTS, NEW_TABLE, compiled
+from penstock.gateway.loops import Data, Edges, Spans
 
 FIELDS = (b"transaction_id", b"customer_id", b"event_type", b"timestamp", b"properties")
 PROPERTIES = FIELDS.index(b"properties")
@@ -52,6 +53,11 @@ def envelopes(body: bytes, events_max: int) -> Spans | None:
     spans = np.empty((min(events_max, len(body) // EVENT_BYTES_MIN) + 1, 2 * len(FIELDS)), np.int32)
     events = find_envelopes(np.frombuffer(body, np.uint8), spans)
     return None if events == NOT_PLAIN else spans[:events]
+
+
+def values(edges: Edges, data: Data) -> bool:
+    """Whether each text that `edges` cut out of `data` is a JSON value and nothing beside it. False is no verdict."""
+    return bool(are_values(data, edges))
 
 
 @compiled(INT, BYTES, INT)
@@ -250,6 +256,15 @@ def find_fields(text: Data, at: int, spans: Spans, row: int) -> int:
             return at + 1 if seen == ALL_FIELDS else NOT_PLAIN
         if byte(text, at) != COMMA:
             return NOT_PLAIN
+
+
+@compiled(types.boolean, BYTES, INTS)
+def are_values(text: Data, edges: Edges) -> bool:
+    # A value that ran over its own end would end behind it.
+    for row in range(len(edges) - 1):  # noqa: SIM110  # Numba compiles no generators
+        if value_end(text, edges[row]) != edges[row + 1]:
+            return False
+    return True
 
 
 @compiled(INT, BYTES, NEW_TABLE)

@@ -1,33 +1,36 @@
-"""Pieces of a body put together, field by field: the columns of its events, each with its bytes in one piece."""
+"""A field of many events put together: a column, its bytes in one piece."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
+from numba import types
 
-from penstock.gateway.compiled.compiler import BYTES, INT, NEW_BYTES, TABLE, compiled
+from penstock.gateway.compiled.compiler import BYTES, INT, NEW_BYTES, NEW_INTS, TABLE, compiled
 from penstock.gateway.loops import Data, Edges, Spans
 
 
-def gathered(parts: Sequence[tuple[bytes, Spans]], field: int) -> tuple[Edges, Data]:
-    """The texts of a field, over bodies and the spans of their events, in order."""
-    lengths = np.concatenate([spans[:, 2 * field + 1] - spans[:, 2 * field] for _, spans in parts])
-    edges = np.zeros(len(lengths) + 1, np.int32)
-    np.cumsum(lengths, out=edges[1:])
+def gathered(text: bytes, spans: Spans, field: int) -> tuple[Edges, Data]:
+    """The texts of a field of events, by their spans in `text`."""
+    edges = np.empty(len(spans) + 1, np.int32)
+    measure(spans, field, edges)
     data = np.empty(edges[-1], np.uint8)
-    at = 0
-    for body, spans in parts:
-        at = gather(np.frombuffer(body, np.uint8), spans, field, data, at)
+    gather(np.frombuffer(text, np.uint8), spans, field, data)
     return edges, data
 
 
-@compiled(INT, BYTES, TABLE, INT, NEW_BYTES, INT)
-def gather(text: Data, spans: Spans, field: int, data: Data, at: int) -> int:
-    """Copy `field` of every row of `spans` to `data` from `at` on; return the end."""
+@compiled(types.void, TABLE, INT, NEW_INTS)
+def measure(spans: Spans, field: int, edges: Edges) -> None:
+    """Where each text of the field starts and ends in the column."""
+    edges[0] = 0
+    for row in range(len(spans)):
+        edges[row + 1] = edges[row] + spans[row, 2 * field + 1] - spans[row, 2 * field]
+
+
+@compiled(types.void, BYTES, TABLE, INT, NEW_BYTES)
+def gather(text: Data, spans: Spans, field: int, data: Data) -> None:
+    at = 0
     for row in range(len(spans)):
         start, end = spans[row, 2 * field], spans[row, 2 * field + 1]
         for place in range(end - start):
             data[np.uint64(at + place)] = text[np.uint64(start + place)]
         at += end - start
-    return at
