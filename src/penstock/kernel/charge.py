@@ -11,19 +11,28 @@ from decimal import Decimal
 import msgspec
 
 from penstock.kernel.money import Unit
-from penstock.kernel.price import GroupValues, Price
+from penstock.kernel.price import AnyPrice, GroupValues
+from penstock.kernel.quantity import ZERO
 from penstock.kernel.record import Vector
 from penstock.kernel.window import Span
 
 
-class TierPart(msgspec.Struct, frozen=True):
-    """The part of a charge that one tier priced. `level` counts from 1; `start` is where the tier begins, in units."""
+class Part(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A part of an amount, and what priced it. Parts sum to the amount.
 
-    level: int
-    start: Decimal
+    `what` is a word such as tier, flat fee, package, cell, event, minimum. `level` counts tiers from 1, and `start` is
+    where the tier begins, in units; `flat` is the fee that is in the amount beside the units. `key` names a group, a
+    cell or an event.
+    """
+
+    what: str
     quantity: Decimal
-    unit_price: Decimal
+    unit_price: Decimal | None
     amount: Decimal
+    level: int | None = None
+    start: Decimal | None = None
+    flat: Decimal = ZERO
+    key: tuple[str | None, ...] = ()
 
 
 class Slice(msgspec.Struct, frozen=True):
@@ -42,12 +51,12 @@ class Alternative(msgspec.Struct, frozen=True):
     """
 
     kind: str
-    price: Price
+    price: AnyPrice
     origin: dict[str, str]
     counter: Decimal
     exact: Decimal
     amount: Decimal
-    tiers: tuple[TierPart, ...]
+    parts: tuple[Part, ...]
     slices: tuple[Slice, ...]
 
 

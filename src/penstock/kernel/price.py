@@ -7,7 +7,6 @@ nothing else (DESIGN.md section 7).
 from __future__ import annotations
 
 from decimal import Decimal
-from enum import Enum
 
 import msgspec
 
@@ -20,17 +19,11 @@ from penstock.kernel.window import Span
 GroupValues = tuple[tuple[str, GroupValue], ...]
 
 
-class Model(Enum):
-    """The price models; one file each in `penstock.rater.pricing`."""
-
-    PER_UNIT = "PER_UNIT"
-    GRADUATED = "GRADUATED"
-
-
-class Tier(msgspec.Struct, frozen=True):
+class Tier(msgspec.Struct, frozen=True, omit_defaults=True):
     """The units from the tier before up to `up_to` (None = open-ended) cost `unit_price` each.
 
-    `flat` is added once the tier is entered. Half-open: exact for fractional quantities.
+    `flat` is added once the tier is entered; the first is entered from the start. Half-open: exact for fractional
+    quantities.
     """
 
     up_to: Decimal | None
@@ -38,13 +31,28 @@ class Tier(msgspec.Struct, frozen=True):
     flat: Decimal = ZERO
 
 
-class Price(msgspec.Struct, frozen=True):
-    """A price model with its parameters. `tiers` for GRADUATED, `unit_price` for PER_UNIT."""
+class Price(msgspec.Struct, frozen=True, tag_field="model"):
+    """What a quantity costs: a model, which is the subclass, with its parameters, in major units of `unit`.
 
-    model: Model
+    How each is computed stands in the file of its name in `penstock.rater.pricing`.
+    """
+
     unit: Unit
-    unit_price: Decimal | None = None
-    tiers: tuple[Tier, ...] = ()
+
+
+class PerUnit(Price, frozen=True, tag="PER_UNIT"):
+    """Every unit costs the same."""
+
+    unit_price: Decimal
+
+
+class Graduated(Price, frozen=True, tag="GRADUATED"):
+    """Each unit costs what the tier in which it lies says."""
+
+    tiers: tuple[Tier, ...]
+
+
+AnyPrice = PerUnit | Graduated
 
 
 class PriceInterval(msgspec.Struct, frozen=True):
@@ -61,6 +69,6 @@ class PriceInterval(msgspec.Struct, frozen=True):
     group_keys: tuple[str, ...]
     group_values: GroupValues
     span: Span
-    price: Price
+    price: AnyPrice
     origin: dict[str, str]
     product_tags: tuple[str, ...] = ()

@@ -21,7 +21,7 @@ from penstock.kernel.meter import Metric
 from penstock.kernel.money import USD, round_to_step
 from penstock.kernel.ports.catalog import Catalog
 from penstock.kernel.ports.ledger import Ledger, Pools
-from penstock.kernel.price import Model, Price
+from penstock.kernel.price import PerUnit
 from penstock.kernel.problems import NotFound, Problem
 from penstock.kernel.usage import Usage, UsageQuery
 from penstock.kernel.window import Span
@@ -120,7 +120,7 @@ def a_charge(
         reached = round_to_step(running * unit_price, USD)
         slices.append(Slice(span, quantity, reached - rounded))
         rounded = reached
-    price = Price(Model.PER_UNIT, USD, unit_price)
+    price = PerUnit(USD, unit_price)
     origin = {"rate_card_id": "card-1"}
     listed = Alternative("list", price, origin, ZERO, running * unit_price, rounded, (), tuple(slices))
     span = Span(used[0][0].start, used[-1][0].end)

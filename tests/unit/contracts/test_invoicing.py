@@ -7,9 +7,9 @@ from decimal import Decimal
 from penstock.contracts.balance import Balance, BalanceKind, Segment
 from penstock.contracts.draw_down import Draw
 from penstock.contracts.invoicing import Invoice, LineTier, LineType, invoice_id, write_invoice
-from penstock.kernel.charge import Alternative, Charge, ChargeSet, TierPart
+from penstock.kernel.charge import Alternative, Charge, ChargeSet, Part
 from penstock.kernel.money import USD
-from penstock.kernel.price import Model, Price, Tier
+from penstock.kernel.price import Graduated, Tier
 from penstock.kernel.window import Span
 from unit.contracts.contract_world import a_charge, day
 
@@ -25,19 +25,18 @@ def invoiced(charges: tuple[Charge, ...], draws: list[Draw], balances: list[Bala
 
 
 def test_a_graduated_charge_has_a_line_per_tier() -> None:
-    price = Price(
-        Model.GRADUATED,
+    price = Graduated(
         USD,
-        tiers=(
+        (
             Tier(Decimal(100_000), Decimal("0.002")),
             Tier(Decimal(200_000), Decimal("0.0015")),
             Tier(None, Decimal("0.001")),
         ),
     )
     parts = (
-        TierPart(1, Decimal(0), Decimal(100_000), Decimal("0.002"), Decimal(200)),
-        TierPart(2, Decimal(100_000), Decimal(100_000), Decimal("0.0015"), Decimal(150)),
-        TierPart(3, Decimal(200_000), Decimal(30_000), Decimal("0.001"), Decimal(30)),
+        Part("tier", Decimal(100_000), Decimal("0.002"), Decimal(200), 1, Decimal(0)),
+        Part("tier", Decimal(100_000), Decimal("0.0015"), Decimal(150), 2, Decimal(100_000)),
+        Part("tier", Decimal(30_000), Decimal("0.001"), Decimal(30), 3, Decimal(200_000)),
     )
     listed = Alternative("list", price, {}, Decimal(0), Decimal(380), Decimal(380), parts, ())
     charge = Charge(

@@ -20,7 +20,7 @@ from penstock.kernel.contract import (
 )
 from penstock.kernel.meter import Aggregation, GroupValue, Metric
 from penstock.kernel.money import USD
-from penstock.kernel.price import Model, Price, PriceInterval, Tier
+from penstock.kernel.price import AnyPrice, Graduated, PerUnit, PriceInterval, Tier
 from penstock.kernel.problems import NotFound
 from penstock.kernel.quantity import ZERO, exact
 from penstock.kernel.record import Vector
@@ -39,18 +39,18 @@ def june(day: int, hour: int = 0, microsecond: int = 0) -> datetime:
     return datetime(2026, 6, day, hour, 0, 0, microsecond, tzinfo=UTC)
 
 
-def usd(unit_price: str) -> Price:
+def usd(unit_price: str) -> AnyPrice:
     """A unit price in dollars."""
-    return Price(Model.PER_UNIT, USD, unit_price=Decimal(unit_price))
+    return PerUnit(USD, Decimal(unit_price))
 
 
 def tiers(*ends_and_prices: tuple[str | None, str]) -> tuple[Tier, ...]:
     return tuple(Tier(None if end is None else Decimal(end), Decimal(price)) for end, price in ends_and_prices)
 
 
-def graduated_usd(*ends_and_prices: tuple[str | None, str]) -> Price:
+def graduated_usd(*ends_and_prices: tuple[str | None, str]) -> AnyPrice:
     """Tiers as (up to how many units, dollars each)."""
-    return Price(Model.GRADUATED, USD, tiers=tiers(*ends_and_prices))
+    return Graduated(USD, tiers(*ends_and_prices))
 
 
 def a_product(id: str = "tokens", **fields: Any) -> Product:
@@ -64,7 +64,7 @@ def a_product(id: str = "tokens", **fields: Any) -> Product:
     return Product(id=id, **(values | fields))
 
 
-def a_rate(id: str = "rate-1", price: Price | None = None, **fields: Any) -> Rate:
+def a_rate(id: str = "rate-1", price: AnyPrice | None = None, **fields: Any) -> Rate:
     values: dict[str, Any] = {
         "rate_card_id": "card-1",
         "product_id": "tokens",
@@ -111,7 +111,7 @@ def some_terms(*overrides: Override, **fields: Any) -> ContractTerms:
     return ContractTerms(overrides=overrides, **(values | fields))
 
 
-def an_interval(price: Price, span: Span = JUNE, **fields: Any) -> PriceInterval:
+def an_interval(price: AnyPrice, span: Span = JUNE, **fields: Any) -> PriceInterval:
     values: dict[str, Any] = {
         "contract_id": "contract-1",
         "product_id": "tokens",

@@ -10,6 +10,7 @@ import metronome
 import pytest
 
 from penstock.kernel.money import USD
+from penstock.kernel.price import PerUnit
 from unit.rater.rating import JUNE, NOW, Used, graduated_usd, june, some_terms, usd
 from unit.rater.serving import JANUARY, Server, a_flat_rate, a_rate_card, a_usage_product
 
@@ -57,7 +58,7 @@ def test_a_price_keeps_every_digit_of_its_text(server: Server, client: metronome
 
     assert '"price":12345678901234567890123456.123456789012' in answer.text
     (shelved,) = server.shelf.rates("tenant-1", card_id)
-    assert shelved.rate.price.unit_price == Decimal("123456789012345678901234.56123456789012")
+    assert shelved.rate.price == PerUnit(USD, Decimal("123456789012345678901234.56123456789012"))
 
 
 def test_many_rates_are_added_at_once_and_those_in_force_are_listed(client: metronome.Metronome) -> None:

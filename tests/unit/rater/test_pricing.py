@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.kernel.money import USD
-from penstock.kernel.price import Model, Price, Tier
+from penstock.kernel.price import AnyPrice, Graduated, Price, Tier
 from penstock.kernel.quantity import exact
-from penstock.rater.pricing.models import MODELS, amount_between
+from penstock.rater.pricing.models import EVENTS, GROUPS, TOTALS, amount_between
 from penstock.rater.pricing.tiers import fault_of, multiplied
 from unit.rater.rating import a_tiered, graduated_usd, tiers, usd
 
@@ -73,10 +74,9 @@ def test_the_last_unit_of_a_tier_belongs_to_it() -> None:
 
 
 def test_a_flat_fee_is_charged_once_when_its_tier_is_entered() -> None:
-    price = Price(
-        Model.GRADUATED,
+    price = Graduated(
         USD,
-        tiers=(
+        (
             Tier(Decimal(10), Decimal(10), Decimal(2)),
             Tier(Decimal(20), Decimal(5), Decimal(3)),
             Tier(None, Decimal(5), Decimal(3)),
@@ -101,7 +101,7 @@ def test_a_counter_that_falls_gives_back_what_the_upper_tier_took() -> None:
 
 
 def test_every_model_has_its_function() -> None:
-    assert set(Model) == set(MODELS)
+    assert set(get_args(AnyPrice)) == {*TOTALS, *GROUPS, *EVENTS}
 
 
 @given(tier_lists(), readings, readings, readings)
@@ -109,7 +109,7 @@ def test_every_model_has_its_function() -> None:
 def test_the_amounts_of_two_stretches_are_the_amount_of_both(
     tier_list: tuple[Tier, ...], start: Decimal, middle: Decimal, end: Decimal
 ) -> None:
-    for price in (Price(Model.GRADUATED, USD, tiers=tier_list), usd("0.000123")):
+    for price in (Graduated(USD, tier_list), usd("0.000123")):
         first, second = amount_between(start, middle, price)[0], amount_between(middle, end, price)[0]
 
         assert amount_between(start, end, price)[0] == first + second
@@ -125,16 +125,16 @@ def test_splitting_a_tier_at_a_point_changes_no_amount(
     if split[level].up_to == split[level + 1].up_to:
         split = tier_list
 
-    whole = amount_between(Decimal(0), quantity, Price(Model.GRADUATED, USD, tiers=tier_list))[0]
+    whole = amount_between(Decimal(0), quantity, Graduated(USD, tier_list))[0]
 
     assert fault_of(split) is None
-    assert whole == amount_between(Decimal(0), quantity, Price(Model.GRADUATED, USD, tiers=split))[0]
+    assert whole == amount_between(Decimal(0), quantity, Graduated(USD, split))[0]
 
 
 @given(tier_lists(), quantities, quantities)
 @exact
 def test_more_units_never_cost_less(tier_list: tuple[Tier, ...], one: Decimal, other: Decimal) -> None:
-    price = Price(Model.GRADUATED, USD, tiers=tier_list)
+    price = Graduated(USD, tier_list)
 
     assert (
         amount_between(Decimal(0), min(one, other), price)[0] <= amount_between(Decimal(0), max(one, other), price)[0]
@@ -144,7 +144,7 @@ def test_more_units_never_cost_less(tier_list: tuple[Tier, ...], one: Decimal, o
 @given(tier_lists(), readings, readings)
 @exact
 def test_tier_parts_sum_to_the_amount(tier_list: tuple[Tier, ...], start: Decimal, end: Decimal) -> None:
-    total, parts = amount_between(start, end, Price(Model.GRADUATED, USD, tiers=tier_list))
+    total, parts = amount_between(start, end, Graduated(USD, tier_list))
 
     assert total == sum((part.amount for part in parts), Decimal(0))
 

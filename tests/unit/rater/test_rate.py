@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from penstock.kernel.charge import Charge
 from penstock.kernel.meter import Aggregation
 from penstock.kernel.money import USD
-from penstock.kernel.price import Model, Price, PriceInterval
+from penstock.kernel.price import AnyPrice, Graduated, PriceInterval
 from penstock.kernel.quantity import exact, to_text
 from penstock.kernel.window import Span
 from penstock.rater.pricing.models import amount_between
@@ -35,7 +35,7 @@ from unit.rater.rating import (
 MICROSECOND = timedelta(microseconds=1)
 
 
-def halves(first: Price, second: Price, **fields: object) -> list[PriceInterval]:
+def halves(first: AnyPrice, second: AnyPrice, **fields: object) -> list[PriceInterval]:
     """One price until the 15th of June, another from then on."""
     return [
         an_interval(first, Span(JUNE.start, june(15)), **fields),
@@ -84,7 +84,7 @@ def test_a_tier_counter_goes_on_over_a_price_change() -> None:
 
     assert (first.alternatives[0].counter, first.list_amount) == (Decimal(0), Decimal("60.00"))
     assert (second.alternatives[0].counter, second.list_amount) == (Decimal(60), Decimal("100.00"))
-    assert [(part.level, str(part.quantity)) for part in second.alternatives[0].tiers] == [(1, "40"), (2, "20")]
+    assert [(part.level, str(part.quantity)) for part in second.alternatives[0].parts] == [(1, "40"), (2, "20")]
 
 
 def test_tier_counters_of_two_pricing_groups_and_products_are_apart() -> None:
@@ -150,7 +150,7 @@ def test_tier_parts_sum_to_the_rounded_charge() -> None:
 
     (charge,) = charged([an_interval(price)], [Used(june(2), "3")])
 
-    assert [str(part.amount) for part in charge.alternatives[0].tiers] == ["0.01", "0.00", "0.01"]
+    assert [str(part.amount) for part in charge.alternatives[0].parts] == ["0.01", "0.00", "0.01"]
     assert charge.list_amount == Decimal("0.02")
 
 
@@ -168,7 +168,7 @@ def test_a_negative_total_is_charged_per_unit_and_free_in_tiers() -> None:
 def test_usage_that_sums_to_zero_is_still_a_charge() -> None:
     (charge,) = charged([an_interval(usd("0.05"))], [Used(june(2), "5"), Used(june(3), "-5")])
 
-    assert (charge.quantity, charge.list_amount, charge.alternatives[0].tiers) == (Decimal(0), Decimal(0), ())
+    assert (charge.quantity, charge.list_amount, charge.alternatives[0].parts) == (Decimal(0), Decimal(0), ())
 
 
 def test_numbers_past_any_float_stay_exact() -> None:
@@ -267,7 +267,7 @@ price_lists = st.lists(
             usd("0.0123"),
             usd("0"),
             graduated_usd(("100", "0.015"), ("1000.5", "0.005"), (None, "0.0031")),
-            Price(Model.GRADUATED, USD, tiers=tiers(("0.5", "7"), (None, "0.001"))),
+            Graduated(USD, tiers(("0.5", "7"), (None, "0.001"))),
         ]
     ),
     min_size=1,
@@ -275,7 +275,7 @@ price_lists = st.lists(
 )
 
 
-def in_force_one_after_another(prices: list[Price]) -> list[PriceInterval]:
+def in_force_one_after_another(prices: list[AnyPrice]) -> list[PriceInterval]:
     width = timedelta(days=30) // len(prices)
     edges = [JUNE.start + width * i for i in range(len(prices))]
     return [an_interval(p, Span(a, b)) for p, (a, b) in zip(prices, pairwise([*edges, JUNE.end]), strict=True)]
@@ -284,33 +284,33 @@ def in_force_one_after_another(prices: list[Price]) -> list[PriceInterval]:
 @given(price_lists, events_used, cut_sets, st.sampled_from(Aggregation))
 @exact
 def test_cutting_the_period_anywhere_changes_no_charge(
-    prices: list[Price], events: list[Used], cuts: set[datetime], aggregation: Aggregation
+    prices: list[AnyPrice], events: list[Used], cuts: set[datetime], aggregation: Aggregation
 ) -> None:
     intervals = in_force_one_after_another(prices)
 
     whole, cut = charged(intervals, events, (), aggregation), charged(intervals, events, cuts, aggregation)
 
     assert [(c.span, c.quantity, c.list_amount) for c in whole] == [(c.span, c.quantity, c.list_amount) for c in cut]
-    assert [c.alternatives[0].tiers for c in whole] == [c.alternatives[0].tiers for c in cut]
+    assert [c.alternatives[0].parts for c in whole] == [c.alternatives[0].parts for c in cut]
 
 
 @given(price_lists, events_used, cut_sets, st.sampled_from(Aggregation))
 @exact
 def test_slices_and_tiers_always_sum_to_their_charge(
-    prices: list[Price], events: list[Used], cuts: set[datetime], aggregation: Aggregation
+    prices: list[AnyPrice], events: list[Used], cuts: set[datetime], aggregation: Aggregation
 ) -> None:
     for charge in charged(in_force_one_after_another(prices), events, cuts, aggregation):
         listed = charge.alternatives[0]
 
         assert sum(piece.amount for piece in listed.slices) == listed.amount
         assert sum(piece.quantity for piece in listed.slices) == charge.quantity
-        assert sum(part.amount for part in listed.tiers) == listed.amount
+        assert sum(part.amount for part in listed.parts) == listed.amount
 
 
 @given(st.sampled_from([usd("0.0123"), graduated_usd(("100", "0.015"), (None, "0.0031"))]), events_used)
 @exact
 def test_charges_of_one_price_in_two_intervals_cost_exactly_what_one_interval_costs(
-    price: Price, events: list[Used]
+    price: AnyPrice, events: list[Used]
 ) -> None:
     whole = charged([an_interval(price)], events)
     split = charged(halves(price, price), events)

@@ -6,7 +6,8 @@ from datetime import timedelta
 from decimal import Decimal
 
 from penstock.kernel.contract import ContractTerms, Specifier
-from penstock.kernel.price import Price, PriceInterval
+from penstock.kernel.price import PerUnit, Price, PriceInterval
+from penstock.kernel.quantity import to_text
 from penstock.kernel.window import Span
 from penstock.rater.definitions import Product, ProductType, Rate
 from penstock.rater.rate_card import resolve
@@ -29,6 +30,11 @@ def resolved(
 ) -> tuple[PriceInterval, ...]:
     known = {product.id: product for product in products or [a_product()]}
     return resolve(terms or some_terms(), period, rates, known)
+
+
+def per_unit_of(interval: PriceInterval) -> str:
+    assert isinstance(interval.price, PerUnit)
+    return to_text(interval.price.unit_price)
 
 
 def priced(intervals: tuple[PriceInterval, ...]) -> list[tuple[Span, Price]]:
@@ -145,7 +151,7 @@ def test_each_combination_of_group_values_has_its_own_rates() -> None:
     intervals = resolved(rates, terms, [product])
 
     assert [
-        (interval.group_values[0][1], str(interval.price.unit_price).rstrip("0").rstrip(".")) for interval in intervals
+        (interval.group_values[0][1], per_unit_of(interval)) for interval in intervals
     ] == [("small", "0.5"), ("large", "2"), ("large", "4"), (None, "3")]
     assert {("model",)} == {interval.group_keys for interval in intervals}
 
@@ -182,7 +188,7 @@ def test_ten_thousand_rates_and_a_hundred_overrides_resolve_to_one_interval_each
     intervals = resolved(rates, some_terms(*overrides), products)
 
     assert [f"p{i}" for i in range(100)] == [interval.product_id for interval in intervals]
-    assert {Decimal("0.05")} == {interval.price.unit_price for interval in intervals}
+    assert {"0.05"} == {per_unit_of(interval) for interval in intervals}
 
 
 def test_an_override_with_no_price_change_but_another_origin_merges() -> None:

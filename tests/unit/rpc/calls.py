@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from penstock.kernel.price import Model
+from penstock.kernel.meter import Aggregation
 from penstock.kernel.problems import NotFound
 from penstock.rpc.client import Sibling
 from penstock.rpc.port import Service
@@ -27,7 +27,7 @@ class Parcel(msgspec.Struct, frozen=True):
 
     amount: Decimal
     at: datetime
-    model: Model
+    aggregation: Aggregation
     tags: frozenset[str]
     pairs: tuple[tuple[str, str | None], ...]
     payload: bytes

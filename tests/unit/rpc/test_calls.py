@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.kernel.price import Model
+from penstock.kernel.meter import Aggregation
 from penstock.kernel.problems import NotFound, OutOfRange, Problem
 from penstock.kernel.window import from_us
 from penstock.rpc.call import time_left_s, wanted_within
@@ -27,7 +27,7 @@ from unit.rpc.calls import DEPOT, REQUEST_ID, SECRET, Parcel, Shed, a_line
 PARCEL = Parcel(
     Decimal("-12345678901234567890123456.000000000001"),
     datetime(2026, 3, 29, 1, 2, 3, 456_789, tzinfo=UTC),
-    Model.GRADUATED,
+    Aggregation.UNIQUE,
     frozenset({"a", "ü"}),
     (("model", None), ("region", "eu")),
     b"\x00\xff",

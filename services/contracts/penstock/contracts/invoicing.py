@@ -12,9 +12,9 @@ import msgspec
 
 from penstock.contracts.balance import Balance, BalanceKind
 from penstock.contracts.draw_down import Draw
-from penstock.kernel.charge import Charge, ChargeSet, TierPart
+from penstock.kernel.charge import Charge, ChargeSet, Part
 from penstock.kernel.money import USD, Unit
-from penstock.kernel.price import GroupValues, Model, Price
+from penstock.kernel.price import Graduated, GroupValues, PerUnit
 from penstock.kernel.quantity import ZERO, exact
 from penstock.kernel.record import Vector
 from penstock.kernel.window import Span
@@ -130,14 +130,17 @@ def usage_lines(charges: Iterable[Charge]) -> Iterator[InvoiceLine]:
     """A line per charge, or one per tier where the price is graduated."""
     for place, charge in enumerate(charges):
         listed = charge.alternatives[0]
-        if listed.price.model is Model.GRADUATED and listed.tiers:
-            for part in listed.tiers:
+        if isinstance(listed.price, Graduated) and listed.parts:
+            for part in listed.parts:
                 yield _tier_line(charge, place, part, listed.price)
         else:
-            yield _usage_line(charge, place, charge.quantity, listed.price.unit_price, listed.amount)
+            unit_price = listed.price.unit_price if isinstance(listed.price, PerUnit) else None
+            yield _usage_line(charge, place, charge.quantity, unit_price, listed.amount)
 
 
-def _tier_line(charge: Charge, place: int, part: TierPart, price: Price) -> InvoiceLine:
+def _tier_line(charge: Charge, place: int, part: Part, price: Graduated) -> InvoiceLine:
+    assert part.level is not None, "a tier's part has its level"
+    assert part.start is not None, "and where it begins"
     up_to = price.tiers[part.level - 1].up_to
     tier = LineTier(part.level, part.start, None if up_to is None else up_to - part.start)
     line = _usage_line(charge, place, part.quantity, part.unit_price, part.amount)

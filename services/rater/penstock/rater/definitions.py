@@ -7,7 +7,7 @@ from enum import Enum
 
 import msgspec
 
-from penstock.kernel.price import GroupValues, Price
+from penstock.kernel.price import AnyPrice, GroupValues
 
 
 class ProductType(Enum):
@@ -71,7 +71,7 @@ class Rate(msgspec.Struct, frozen=True):
     starting_at: datetime
     ending_before: datetime | None
     group_values: GroupValues
-    price: Price
+    price: AnyPrice
 
     def in_force(self, instant: datetime) -> bool:
         return self.starting_at <= instant and (self.ending_before is None or instant < self.ending_before)

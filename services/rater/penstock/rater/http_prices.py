@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from penstock.kernel.money import USD
-from penstock.kernel.price import Model, Price, Tier
+from penstock.kernel.price import AnyPrice, Graduated, PerUnit, Tier
 from penstock.kernel.problems import BadRequest, OutOfRange, Unprocessable
 from penstock.kernel.quantity import ZERO, bounded, exact, to_text
 from penstock.rater.pricing.tiers import fault_of
@@ -44,7 +44,7 @@ class PriceBody(msgspec.Struct, kw_only=True):
 
 
 @exact
-def price_of(body: PriceBody, scale: Scale, place: str = "") -> Price:
+def price_of(body: PriceBody, scale: Scale, place: str = "") -> AnyPrice:
     """The price that `body` writes. Raise `BadRequest` or `Unprocessable` that names the field, below `place`."""
     if body.credit_type_id not in (None, USD.id):
         raise Unprocessable("prices are in USD (cents) only", field=f"{place}credit_type_id")
@@ -53,9 +53,9 @@ def price_of(body: PriceBody, scale: Scale, place: str = "") -> Price:
     if body.rate_type.upper() == "FLAT":
         if body.price is None:
             raise BadRequest("a FLAT rate needs a price", field=f"{place}price")
-        return Price(Model.PER_UNIT, USD, unit_price=_major(body.price, scale, f"{place}price"))
+        return PerUnit(USD, _major(body.price, scale, f"{place}price"))
     if body.rate_type.upper() == "TIERED":
-        return Price(Model.GRADUATED, USD, tiers=_tiers(body.tiers or [], scale, f"{place}tiers"))
+        return Graduated(USD, _tiers(body.tiers or [], scale, f"{place}tiers"))
     raise Unprocessable(
         f"rate_type {body.rate_type.upper()} is not supported: FLAT or TIERED", field=f"{place}rate_type"
     )
@@ -91,12 +91,12 @@ def _number(value: Decimal, field: str) -> Decimal:
 
 
 @exact
-def rate_view(price: Price, group_values: dict[str, str | None] | None) -> dict[str, Any]:
+def rate_view(price: AnyPrice, group_values: dict[str, str | None] | None) -> dict[str, Any]:
     """A price as the API answers it: USD in cents, tiers by width."""
     return {
-        "rate_type": "FLAT" if price.model is Model.PER_UNIT else "TIERED",
-        "price": None if price.unit_price is None else _cents(price.unit_price),
-        "tiers": _widths(price.tiers) or None,
+        "rate_type": "FLAT" if isinstance(price, PerUnit) else "TIERED",
+        "price": _cents(price.unit_price) if isinstance(price, PerUnit) else None,
+        "tiers": _widths(price.tiers) if isinstance(price, Graduated) else None,
         "credit_type": {"id": price.unit.id, "name": price.unit.name},
         "pricing_group_values": group_values,
         "commit_rate": None,

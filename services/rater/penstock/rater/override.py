@@ -13,7 +13,7 @@ from decimal import Decimal
 import msgspec
 
 from penstock.kernel.contract import MultiplierTier, Override, OverrideKind, Prioritization, Specifier
-from penstock.kernel.price import GroupValues, Model, Price
+from penstock.kernel.price import AnyPrice, Graduated, GroupValues, PerUnit
 from penstock.kernel.quantity import ZERO
 from penstock.rater.pricing.tiers import ONE, multiplied, tiers_of
 
@@ -51,22 +51,22 @@ def _names(specifier: Specifier, product_id: str, product_tags: Sequence[str], g
     return set(specifier.product_tags) <= set(product_tags) and set(specifier.group_values) <= set(group_values)
 
 
-def repriced(price: Price, override: Override) -> Price:
+def repriced(price: AnyPrice, override: Override) -> AnyPrice:
     """`price` as `override` changes it. An overwrite that carries no price leaves it (it is about entitlement)."""
     if override.kind is OverrideKind.OVERWRITE:
         return _overwritten(price, override)
     if override.kind is OverrideKind.TIERED:
-        return Price(Model.GRADUATED, price.unit, tiers=multiplied(tiers_of(price), override.multiplier_tiers))
+        return Graduated(price.unit, multiplied(tiers_of(price), override.multiplier_tiers))
     assert override.multiplier is not None, "a MULTIPLIER has a multiplier"
-    if price.unit_price is not None:
+    if isinstance(price, PerUnit):
         return msgspec.structs.replace(price, unit_price=price.unit_price * override.multiplier)
     factor = MultiplierTier(None, override.multiplier)
     return msgspec.structs.replace(price, tiers=multiplied(price.tiers, (factor,)))
 
 
-def _overwritten(price: Price, override: Override) -> Price:
+def _overwritten(price: AnyPrice, override: Override) -> AnyPrice:
     if override.tiers:
-        return Price(Model.GRADUATED, price.unit, tiers=override.tiers)
+        return Graduated(price.unit, override.tiers)
     if override.unit_price is not None:
-        return Price(Model.PER_UNIT, price.unit, unit_price=override.unit_price)
+        return PerUnit(price.unit, override.unit_price)
     return price

@@ -13,10 +13,10 @@ from decimal import Decimal
 
 import msgspec
 
-from penstock.kernel.charge import Alternative, Charge, Slice, TierPart
+from penstock.kernel.charge import Alternative, Charge, Part, Slice
 from penstock.kernel.meter import Aggregation, GroupValue
 from penstock.kernel.money import Unit, round_to_step
-from penstock.kernel.price import Price, PriceInterval
+from penstock.kernel.price import AnyPrice, PriceInterval
 from penstock.kernel.quantity import ZERO, exact
 from penstock.kernel.usage import UsageRow
 from penstock.kernel.window import Span
@@ -97,13 +97,13 @@ def _list_price(
         counter=counter,
         exact=total,
         amount=round_to_step(total, price.unit),
-        tiers=_rounded(parts, price.unit),
+        parts=_rounded(parts, price.unit),
         slices=_sliced(price, counter, slices, quantities),
     )
 
 
-def _rounded(parts: Sequence[TierPart], unit: Unit) -> tuple[TierPart, ...]:
-    """The tiers' parts with amounts that sum to the rounded charge: differences of the rounded running amount."""
+def _rounded(parts: Sequence[Part], unit: Unit) -> tuple[Part, ...]:
+    """The parts with amounts that sum to the rounded charge: differences of the rounded running amount."""
     out, reached, booked = [], ZERO, ZERO
     for part in parts:
         reached += part.amount
@@ -113,11 +113,13 @@ def _rounded(parts: Sequence[TierPart], unit: Unit) -> tuple[TierPart, ...]:
     return tuple(out)
 
 
-def _sliced(price: Price, counter: Decimal, slices: Sequence[Span], quantities: Sequence[Decimal]) -> tuple[Slice, ...]:
+def _sliced(
+    price: AnyPrice, counter: Decimal, slices: Sequence[Span], quantities: Sequence[Decimal]
+) -> tuple[Slice, ...]:
     """The slices in which anything was used, amounts again as differences of the rounded running amount."""
     out, used, booked = [], ZERO, ZERO
     for span, reached in zip(slices, quantities, strict=True):
-        amount = round_to_step(amount_between(counter, counter + reached, price)[0], price.unit) - booked
+        amount = round_to_step(amount_between(counter, counter + reached, price).amount, price.unit) - booked
         if reached != used or amount:
             out.append(Slice(span, reached - used, amount))
         used, booked = reached, booked + amount

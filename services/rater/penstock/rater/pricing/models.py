@@ -1,29 +1,82 @@
-"""Which function prices which model: a new model is a new file and one line here."""
+"""Which function prices which model, and what it reads: a new model is a noun, a file and a line here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
+from typing import Any
 
-from penstock.kernel.charge import TierPart
-from penstock.kernel.price import Model, Price
+import msgspec
+
+from penstock.kernel.charge import Part
+from penstock.kernel.price import Graduated, PerUnit, Price
 from penstock.kernel.quantity import exact
 from penstock.rater.pricing.graduated import graduated
 from penstock.rater.pricing.per_unit import per_unit
+from penstock.rater.pricing.priced import NOTHING, Priced
+from penstock.rater.pricing.used import Groups, Used, UsedEvent
 
-# From one counter reading to another: the exact amount, and the part of each tier in order of level.
-PricingFunction = Callable[[Decimal, Decimal, Price], tuple[Decimal, tuple[TierPart, ...]]]
-
-MODELS: dict[Model, PricingFunction] = {
-    Model.PER_UNIT: per_unit,
-    Model.GRADUATED: graduated,
+# Models that read the total of a period, which is zero or more for all but PER_UNIT; its groups; its events in order.
+TOTALS: dict[type[Price], Callable[[Any, Decimal], Priced]] = {
+    PerUnit: per_unit,
+    Graduated: graduated,
 }
+GROUPS: dict[type[Price], Callable[[Any, Groups], Priced]] = {}
+EVENTS: dict[type[Price], Callable[[Any, Sequence[UsedEvent]], Priced]] = {}
 
 
 @exact
-def amount_between(start: Decimal, end: Decimal, price: Price) -> tuple[Decimal, tuple[TierPart, ...]]:
-    """What the units between the counter readings `start` and `end` cost, exact in major units, never rounded.
+def amount_of(price: Price, used: Used) -> Priced:
+    """What a period's usage costs. Raise `ValueError` where less of it is known than the model reads."""
+    model = type(price)
+    if model in EVENTS:
+        return EVENTS[model](price, used.events)
+    if model in GROUPS:
+        return GROUPS[model](price, used.groups)
+    return amount_of_total(price, used.total)
 
-    For any m: the amounts of start..m and m..end sum to that of start..end.
+
+def amount_of_total(price: Price, total: Decimal) -> Priced:
+    """A total below zero is free, but PER_UNIT charges the negative amount."""
+    if total < 0 and not isinstance(price, PerUnit):
+        return NOTHING
+    return TOTALS[type(price)](price, total)
+
+
+@exact
+def amount_between(start: Decimal, end: Decimal, price: Price) -> Priced:
+    """What the units between two readings of a period's counter cost: the difference of what both totals cost.
+
+    So any split adds up, a counter that falls gives back what it took, and what a model asks for no usage at all is
+    charged with the first unit.
     """
-    return MODELS[price.model](start, end, price)
+    before, after = _reached(price, start), _reached(price, end)
+    return Priced(after.amount - before.amount, _difference(before.parts, after.parts))
+
+
+def _reached(price: Price, total: Decimal) -> Priced:
+    return NOTHING if not total else amount_of_total(price, total)
+
+
+def _difference(before: tuple[Part, ...], after: tuple[Part, ...]) -> tuple[Part, ...]:
+    """What `after` has more than `before`, part for part."""
+    taken = {_place(part): part for part in before}
+    parts = [_less(part, taken.pop(_place(part), None)) for part in after]
+    parts += [_less(_less(part, part), part) for part in taken.values()]
+    parts.sort(key=lambda part: part.level or 0)
+    return tuple(part for part in parts if part.quantity or part.amount)
+
+
+def _place(part: Part) -> tuple[object, ...]:
+    return part.what, part.level, part.key, part.unit_price
+
+
+def _less(part: Part, other: Part | None) -> Part:
+    if other is None:
+        return part
+    return msgspec.structs.replace(
+        part,
+        quantity=part.quantity - other.quantity,
+        amount=part.amount - other.amount,
+        flat=part.flat - other.flat,
+    )

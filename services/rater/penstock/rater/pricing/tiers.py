@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from penstock.kernel.contract import MultiplierTier
-from penstock.kernel.price import Price, Tier
+from penstock.kernel.price import Graduated, PerUnit, Tier
 from penstock.kernel.quantity import ZERO
 
 ONE = Decimal(1)
@@ -28,12 +28,9 @@ def fault_of(tiers: Sequence[Tier]) -> str | None:
     return None
 
 
-def tiers_of(price: Price) -> tuple[Tier, ...]:
+def tiers_of(price: PerUnit | Graduated) -> tuple[Tier, ...]:
     """The price as a tier list; a unit price is one open-ended tier."""
-    if price.tiers:
-        return price.tiers
-    assert price.unit_price is not None, "a price has tiers or a unit price"
-    return (Tier(None, price.unit_price),)
+    return price.tiers if isinstance(price, Graduated) else (Tier(None, price.unit_price),)
 
 
 def multiplied(tiers: Sequence[Tier], factors: Sequence[MultiplierTier]) -> tuple[Tier, ...]:
