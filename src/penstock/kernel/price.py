@@ -52,7 +52,57 @@ class Graduated(Price, frozen=True, tag="GRADUATED"):
     tiers: tuple[Tier, ...]
 
 
-AnyPrice = PerUnit | Graduated
+class Volume(Price, frozen=True, tag="VOLUME"):
+    """All units cost what the tier in which the total lies says."""
+
+    tiers: tuple[Tier, ...]
+
+
+class Package(Price, frozen=True, tag="PACKAGE"):
+    """Each begun package of `size` units beyond the first `free` ones costs `package_price`."""
+
+    size: Decimal
+    package_price: Decimal
+    free: Decimal = ZERO
+
+
+class TieredPackage(Price, frozen=True, tag="TIERED_PACKAGE"):
+    """Each begun package of `size` units costs what the tier in which it begins says; `unit_price` is a package's."""
+
+    size: Decimal
+    tiers: tuple[Tier, ...]
+
+
+class Threshold(msgspec.Struct, frozen=True):
+    """From a total of `reached` units on, `amount` is due."""
+
+    reached: Decimal
+    amount: Decimal
+
+
+class ThresholdTotal(Price, frozen=True, tag="THRESHOLD_TOTAL"):
+    """The amount of the highest threshold that the total has reached, whatever lies below it."""
+
+    thresholds: tuple[Threshold, ...]
+
+
+class VolumeMinimum(Price, frozen=True, tag="VOLUME_MINIMUM"):
+    """What `price` says, and at least the amount of the highest threshold that the total is above."""
+
+    price: Graduated | TieredPackage | Volume
+    minimums: tuple[Threshold, ...]
+
+
+class Discounted(Price, frozen=True, tag="DISCOUNTED"):
+    """What `price` says of the units beyond `units`; of that `amount` less; of that `percent` less; not below zero."""
+
+    price: AnyPrice
+    units: Decimal = ZERO
+    amount: Decimal = ZERO
+    percent: Decimal = ZERO
+
+
+AnyPrice = PerUnit | Graduated | Volume | Package | TieredPackage | ThresholdTotal | VolumeMinimum | Discounted
 
 
 class PriceInterval(msgspec.Struct, frozen=True):

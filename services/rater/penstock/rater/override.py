@@ -13,9 +13,11 @@ from decimal import Decimal
 import msgspec
 
 from penstock.kernel.contract import MultiplierTier, Override, OverrideKind, Prioritization, Specifier
-from penstock.kernel.price import AnyPrice, Graduated, GroupValues, PerUnit
+from penstock.kernel.price import AnyPrice, Discounted, Graduated, GroupValues, PerUnit
 from penstock.kernel.quantity import ZERO
 from penstock.rater.pricing.tiers import ONE, multiplied, tiers_of
+
+HUNDRED = Decimal(100)
 
 
 def acting(overrides: Iterable[Override], instant: datetime, prioritization: Prioritization) -> Override | None:
@@ -52,16 +54,22 @@ def _names(specifier: Specifier, product_id: str, product_tags: Sequence[str], g
 
 
 def repriced(price: AnyPrice, override: Override) -> AnyPrice:
-    """`price` as `override` changes it. An overwrite that carries no price leaves it (it is about entitlement)."""
+    """`price` as `override` changes it. An overwrite that carries no price leaves it (it is about entitlement).
+
+    A list of factors lies over units, so it changes prices that each unit has: PER_UNIT and GRADUATED.
+    """
     if override.kind is OverrideKind.OVERWRITE:
         return _overwritten(price, override)
     if override.kind is OverrideKind.TIERED:
+        if not isinstance(price, PerUnit | Graduated):
+            return price
         return Graduated(price.unit, multiplied(tiers_of(price), override.multiplier_tiers))
     assert override.multiplier is not None, "a MULTIPLIER has a multiplier"
     if isinstance(price, PerUnit):
         return msgspec.structs.replace(price, unit_price=price.unit_price * override.multiplier)
-    factor = MultiplierTier(None, override.multiplier)
-    return msgspec.structs.replace(price, tiers=multiplied(price.tiers, (factor,)))
+    if isinstance(price, Graduated):
+        return Graduated(price.unit, multiplied(price.tiers, (MultiplierTier(None, override.multiplier),)))
+    return Discounted(price.unit, price, percent=(ONE - override.multiplier) * HUNDRED)
 
 
 def _overwritten(price: AnyPrice, override: Override) -> AnyPrice:

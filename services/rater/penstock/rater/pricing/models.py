@@ -9,17 +9,41 @@ from typing import Any
 import msgspec
 
 from penstock.kernel.charge import Part
-from penstock.kernel.price import Graduated, PerUnit, Price
+from penstock.kernel.price import (
+    Discounted,
+    Graduated,
+    Package,
+    PerUnit,
+    Price,
+    ThresholdTotal,
+    TieredPackage,
+    Volume,
+    VolumeMinimum,
+)
 from penstock.kernel.quantity import exact
+from penstock.rater.pricing.discounted import discounted, units_left
 from penstock.rater.pricing.graduated import graduated
+from penstock.rater.pricing.package import package
 from penstock.rater.pricing.per_unit import per_unit
 from penstock.rater.pricing.priced import NOTHING, Priced
+from penstock.rater.pricing.threshold_total import threshold_total
+from penstock.rater.pricing.tiered_package import tiered_package
 from penstock.rater.pricing.used import Groups, Used, UsedEvent
+from penstock.rater.pricing.volume import volume
+from penstock.rater.pricing.volume_minimum import volume_minimum
 
 # Models that read the total of a period, which is zero or more for all but PER_UNIT; its groups; its events in order.
 TOTALS: dict[type[Price], Callable[[Any, Decimal], Priced]] = {
     PerUnit: per_unit,
     Graduated: graduated,
+    Volume: volume,
+    Package: package,
+    TieredPackage: tiered_package,
+    ThresholdTotal: threshold_total,
+    VolumeMinimum: lambda price, quantity: volume_minimum(price, quantity, amount_of_total),
+    Discounted: lambda price, quantity: discounted(
+        price, quantity, amount_of_total(price.price, units_left(price, quantity))
+    ),
 }
 GROUPS: dict[type[Price], Callable[[Any, Groups], Priced]] = {}
 EVENTS: dict[type[Price], Callable[[Any, Sequence[UsedEvent]], Priced]] = {}
