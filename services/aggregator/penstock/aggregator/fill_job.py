@@ -54,7 +54,7 @@ class FillJob:
         self._left: dict[tuple[int, str], list[tuple[int, int]]] = {}
         self._filled: set[tuple[int, str]] = set()
         self._looking: asyncio.Event | None = None
-        self._is_running = False
+        self._is_stopped = False
 
     def is_due(self, filling: Filling, marker_offset: int) -> bool:
         """Whether every event before the record is stored, and this job has not seen the end of the fill."""
@@ -93,8 +93,8 @@ class FillJob:
 
     async def run(self, next_due: Callable[[], Filling | None]) -> None:
         """Fill what is due, a batch at a time, until `stop`. A passing error is logged, and the batch done again."""
-        self._looking, self._is_running = asyncio.Event(), True
-        while self._is_running:
+        self._looking = asyncio.Event()
+        while not self._is_stopped:
             due, rest_s = next_due(), None
             if due is not None:
                 began_s = time.monotonic()
@@ -114,6 +114,6 @@ class FillJob:
             self._looking.set()
 
     def stop(self) -> None:
-        """Let `run` return after the batch under way."""
-        self._is_running = False
+        """Let `run` return after the batch under way, or at once where it has not begun."""
+        self._is_stopped = True
         self.look()

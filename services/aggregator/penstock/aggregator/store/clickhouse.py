@@ -19,7 +19,15 @@ import numpy as np
 import pyarrow as pa
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 
-from penstock.aggregator.store import audit_rows, cell_rows, chunk_rows, correction_rows, fill_rows, trace_rows
+from penstock.aggregator.store import (
+    audit_rows,
+    cell_rows,
+    chunk_rows,
+    correction_rows,
+    event_rows,
+    fill_rows,
+    trace_rows,
+)
 from penstock.aggregator.store.connect import SETTINGS
 from penstock.kernel.cell import Cell, CellAnswer, CellKey, CellQuestion
 from penstock.kernel.correction import Corrected, Move, as_corrected
@@ -188,22 +196,7 @@ class ClickHouseUsageStore:
     def _as_they_came(
         self, tenant: str, customers: tuple[str, ...] | None, span: Span | None, as_of: Vector, partition: int | None
     ) -> Iterator[StoredEvents]:
-        asked: dict[str, Any] = {"tenant": tenant, "limits": [offset + 1 for offset in as_of]}
-        where = [
-            "tenant = {tenant:String}",
-            f"outcome != {int(Outcome.QUARANTINED)}",
-            "offset < arrayElement({limits:Array(UInt64)}, partition + 1)",
-        ]
-        if partition is not None:
-            where.append("partition = {partition:UInt16}")
-            asked["partition"] = partition
-        if customers is not None:
-            where.append("customer IN {customers:Array(String)}")
-            asked["customers"] = list(customers)
-        if span is not None:
-            where.append("time >= {start:DateTime64(6, 'UTC')} AND time < {end:DateTime64(6, 'UTC')}")
-            asked |= {"start": span.start, "end": span.end}
-        condition = " AND ".join(where)
+        condition, asked = event_rows.condition(tenant, customers, span, as_of, partition, Outcome.QUARANTINED)
         yield from self._whole(tenant, customers, span, as_of, partition)
         for start, end in self._stretches(condition, asked):
             stretch = f"toUnixTimestamp(time) >= {start} AND toUnixTimestamp(time) < {end}"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from penstock.aggregator.store import event_rows
 from penstock.aggregator.store.audit_rows import STRETCH, stretches_asked
 from penstock.kernel.correction import Corrected, Move, Refusal, Revision
 from penstock.kernel.event import Outcome
@@ -95,22 +96,8 @@ def in_force_sql(
     tenant: str, customers: tuple[str, ...] | None, span: Span | None, as_of: Vector, partition: int | None
 ) -> Question:
     """The revisions in force as of a vector, whatever their outcome."""
-    asked: dict[str, Any] = {"tenant": tenant, "limits": [offset + 1 for offset in as_of]}
-    where = [
-        "tenant = {tenant:String}",
-        f"outcome != {NO_OUTCOME}",
-        "offset < arrayElement({limits:Array(UInt64)}, partition + 1)",
-    ]
-    if partition is not None:
-        where.append("partition = {partition:UInt16}")
-        asked["partition"] = partition
-    if customers is not None:
-        where.append("customer IN {customers:Array(String)}")
-        asked["customers"] = list(customers)
-    if span is not None:
-        where.append("time >= {start:DateTime64(6, 'UTC')} AND time < {end:DateTime64(6, 'UTC')}")
-        asked |= {"start": span.start, "end": span.end}
-    sql = f"""SELECT {_COLUMNS} FROM corrections WHERE {" AND ".join(where)}
+    where, asked = event_rows.condition(tenant, customers, span, as_of, partition, NO_OUTCOME)
+    sql = f"""SELECT {_COLUMNS} FROM corrections WHERE {where}
               ORDER BY offset DESC LIMIT 1 BY partition, event_offset, place"""
     return sql, asked
 
