@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections import defaultdict
 from typing import Any
 
@@ -133,6 +134,10 @@ async def _stop(producer: Any) -> None:
     if not stopping.done():
         # aiokafka has no public way to stop a producer whose brokers are away: it would retry for ever.
         await producer._sender.close()
-        producer._message_accumulator.fail_all(ProducerClosed())
+        waiting = producer._message_accumulator
+        batches = [*itertools.chain.from_iterable(waiting._batches.values()), *waiting._pending_batches]
+        waiting.fail_all(ProducerClosed())
+        for batch in batches:
+            batch._drain_waiter.exception()  # seen: else asyncio tells of it whenever it is collected
     with contextlib.suppress(KafkaError):
         await stopping
