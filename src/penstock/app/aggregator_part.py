@@ -8,6 +8,7 @@ import random
 import shutil
 import threading
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from penstock.aggregator.audit_chore import AuditChore, ReadLog
 from penstock.aggregator.auditor import Auditor
@@ -15,7 +16,6 @@ from penstock.aggregator.backfills import Backfills
 from penstock.aggregator.cardinality import CardinalityWatch
 from penstock.aggregator.consume import Owner
 from penstock.aggregator.corrections import Corrections, SendTo
-from penstock.aggregator.faust_owners import FaustOwners
 from penstock.aggregator.metrics import Metrics
 from penstock.aggregator.quarantine import Quarantine
 from penstock.aggregator.store.clickhouse import ClickHouseUsageStore
@@ -25,7 +25,6 @@ from penstock.aggregator.usage_cache import UsageCache
 from penstock.app.adapters import EMBEDDED, Tables, open_store
 from penstock.app.common import Common
 from penstock.app.fold_runtime import FoldRuntime, OwnerTasks
-from penstock.app.grouped_owners import grouped_owners, observe
 from penstock.app.health import Check, NotReady
 from penstock.app.measured_log import MeasuredLog
 from penstock.app.part import Chore, Part
@@ -44,6 +43,9 @@ from penstock.kernel.record import Kind, LogRecord, Vector
 from penstock.kernel.window import to_us
 from penstock.rpc.server import Served
 from penstock.web.route import Route
+
+if TYPE_CHECKING:
+    from penstock.aggregator.faust_owners import FaustOwners
 
 CONTROL_TIMEOUT_S = 30
 READ_TIMEOUT_S = 30
@@ -97,7 +99,11 @@ class AggregatorPart(Part):
         self._met: tuple[Customers, GatewayMemory] | None = None
 
     def _shared(self) -> FaustOwners:
+        # Faust takes a second to import, which a process that shares nothing need not wait for.
+        from penstock.app.grouped_owners import grouped_owners, observe
+
         self._grouped = grouped_owners(self._config, self._log, self.store, self._quarantine)
+        self._observe_group = observe
         return self._grouped
 
     def _fixed(self, partitions: Sequence[int]) -> OwnerTasks:
@@ -185,7 +191,7 @@ class AggregatorPart(Part):
         telemetry.exceeded(self._cardinality.exceeded)
         telemetry.usage_cache_bytes.set(self.usage_cache.held_bytes)
         if self._grouped is not None:
-            observe(self._grouped, telemetry)
+            self._observe_group(self._grouped, telemetry)
         for owner in self.runtime.owners:
             label, since_us = str(owner.partition), owner.folding_since_us
             telemetry.folded.labels(label).set(owner.offset)
