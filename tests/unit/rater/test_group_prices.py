@@ -41,7 +41,11 @@ def test_units_of_no_cell_cost_the_default() -> None:
 def test_a_filter_is_a_cell_and_other_values_of_its_key_are_no_match() -> None:
     """Example 34: gpt-4 at 0.03, 100 units; 200 that do not match at 0.01, with another model and with none."""
     price = Matrix(USD, ("model",), cells(("gpt-4", "0.03")), Decimal("0.01"))
-    used = {(("model", "gpt-4"),): Decimal(100), (("model", "o1"),): Decimal(150), (("model", None),): Decimal(50)}
+    used: dict[GroupValues, Decimal] = {
+        (("model", "gpt-4"),): Decimal(100),
+        (("model", "o1"),): Decimal(150),
+        (("model", None),): Decimal(50),
+    }
 
     priced = amount_of(price, Used(by_group=used))
 
@@ -64,7 +68,7 @@ def test_a_cell_of_null_prices_what_has_no_such_property() -> None:
 def test_groups_with_more_keys_than_the_matrix_are_added_up() -> None:
     two = (MatrixCell(("s", "west"), Decimal(2)), MatrixCell(("l", None), Decimal(7)))
     price = Matrix(USD, ("size", "region"), two, Decimal(1))
-    used = {
+    used: dict[GroupValues, Decimal] = {
         (("region", "west"), ("user", "ann"), ("size", "s")): Decimal(10),
         (("region", "west"), ("user", "bob"), ("size", "s")): Decimal(20),
         (("region", None), ("user", "bob"), ("size", "l")): Decimal(1),
@@ -160,7 +164,7 @@ def test_no_groups_cost_nothing_though_each_has_a_minimum() -> None:
 
 def test_a_group_may_be_priced_by_groups_within_it() -> None:
     price = EachGroup(USD, Matrix(USD, ("size",), cells(("l", "2")), Decimal(1), allocation=Decimal(5)), REGION)
-    used = {
+    used: dict[GroupValues, Decimal] = {
         (("region", "west"), ("size", "l")): Decimal(4),
         (("region", "west"), ("size", "s")): Decimal(4),
         (("region", "east"), ("size", "l")): Decimal(6),

@@ -55,6 +55,7 @@ def repriced(price: AnyPrice, override: Override) -> AnyPrice:
     """`price` as `override` changes it. An overwrite that carries no price leaves it (it is about entitlement)."""
     if override.kind is OverrideKind.OVERWRITE:
         return _overwritten(price, override)
+    assert isinstance(price, PerUnit | Graduated), "rates have no other price yet"
     if override.kind is OverrideKind.TIERED:
         return Graduated(price.unit, multiplied(tiers_of(price), override.multiplier_tiers))
     assert override.multiplier is not None, "a MULTIPLIER has a multiplier"
