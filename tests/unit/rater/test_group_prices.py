@@ -7,6 +7,7 @@ from decimal import Decimal
 import msgspec
 import pytest
 
+from penstock.kernel.charge import Part
 from penstock.kernel.money import USD
 from penstock.kernel.price import (
     AnyPrice,
@@ -15,12 +16,15 @@ from penstock.kernel.price import (
     LargestGroup,
     Matrix,
     MatrixCell,
+    Price,
     ScaledGroups,
 )
 from penstock.kernel.quantity import EXACT
+from penstock.rater.pricing.each_group import each_group
 from penstock.rater.pricing.faults import fault_of_price
 from penstock.rater.pricing.models import amount_between, amount_of
-from penstock.rater.pricing.priced import Priced
+from penstock.rater.pricing.priced import Priced, summed
+from penstock.rater.pricing.scaled_groups import scaled_groups
 from penstock.rater.pricing.used import Used, UsedEvent
 from unit.rater.grouped import NO_KEY, REGION, a_total, between, by_region, cells, factors, told
 from unit.rater.rating import graduated_usd, june, usd
@@ -226,15 +230,28 @@ def test_groups_without_a_factor_are_scaled_by_the_default() -> None:
     assert Decimal(10) == amount_of(msgspec.structs.replace(price, default=Decimal(2)), used).amount
 
 
-def test_events_and_groups_stay_known_when_they_are_scaled() -> None:
+def test_groups_stay_known_when_they_are_scaled() -> None:
     price = ScaledGroups(USD, Matrix(USD, REGION, cells(("west", "1")), Decimal(10)), REGION, factors(("west", "3")))
-    events = (
-        UsedEvent(june(1), "1", Decimal(2), (("region", "west"),)),
-        UsedEvent(june(2), "2", Decimal(1), (("region", "east"),)),
-    )
 
     assert Decimal(6 + 10) == amount_of(price, by_region(west="2", east="1")).amount
-    assert Decimal(6 + 10) == amount_of(price, Used(by_event=events)).amount
+
+
+def test_a_price_inside_may_read_the_events_of_its_group_and_scaled() -> None:
+    events = tuple(
+        UsedEvent(june(day), f"e{day}", Decimal(quantity), (("region", name),))
+        for day, name, quantity in ((2, "west", "4"), (3, "east", "5"), (1, "west", "2"))
+    )
+    scaled = ScaledGroups(USD, usd("1"), REGION, factors(("west", "3")))
+
+    def first_event(price: Price, used: Used) -> Priced:
+        event = used.events[0]
+        return summed([Part("event", event.quantity, Decimal(1), event.quantity, key=(event.id,))])
+
+    assert told(scaled_groups(scaled, Used(by_event=events), first_event)) == [("event", ("e1",), "6", "6.00")]
+    assert told(each_group(EachGroup(USD, usd("1"), REGION), Used(by_event=events), first_event)) == [
+        ("event", ("east", "e3"), "5", "5.00"),
+        ("event", ("west", "e1"), "2", "2.00"),
+    ]
 
 
 def test_the_longest_numbers_that_are_taken_lose_no_digit() -> None:
