@@ -8,6 +8,8 @@ import random
 import shutil
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from penstock.aggregator.audit_chore import AuditChore, ReadLog
@@ -95,16 +97,16 @@ class AggregatorPart(Part):
         self._ids_lock = durable.lock(config.data_dir / "ids")
         self._shelves: list[Shelf] = []
         self._grouped: FaustOwners | None = None
+        self._observe_group: Callable[[], None] = lambda: None
         self.runtime: FoldRuntime = self._shared() if partitions is None else self._fixed(partitions)
         self._met: tuple[Customers, GatewayMemory] | None = None
 
     def _shared(self) -> FaustOwners:
         # Faust takes a second to import, which a process that shares nothing need not wait for.
-        from penstock.app.grouped_owners import grouped_owners, observe
-
-        self._grouped = grouped_owners(self._config, self._log, self.store, self._quarantine)
-        self._observe_group = observe
-        return self._grouped
+        grouping = import_module("penstock.app.grouped_owners")
+        grouped: FaustOwners = grouping.grouped_owners(self._config, self._log, self.store, self._quarantine)
+        self._grouped, self._observe_group = grouped, partial(grouping.observe, grouped, self._telemetry)
+        return grouped
 
     def _fixed(self, partitions: Sequence[int]) -> OwnerTasks:
         config, log_id = self._config, self._log.identity.log_id
@@ -190,8 +192,7 @@ class AggregatorPart(Part):
         telemetry, now_us = self._telemetry, to_us(self._clock.now())
         telemetry.exceeded(self._cardinality.exceeded)
         telemetry.usage_cache_bytes.set(self.usage_cache.held_bytes)
-        if self._grouped is not None:
-            self._observe_group(self._grouped, telemetry)
+        self._observe_group()
         for owner in self.runtime.owners:
             label, since_us = str(owner.partition), owner.folding_since_us
             telemetry.folded.labels(label).set(owner.offset)

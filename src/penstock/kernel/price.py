@@ -86,23 +86,94 @@ class ThresholdTotal(Price, frozen=True, tag="THRESHOLD_TOTAL"):
     thresholds: tuple[Threshold, ...]
 
 
-class VolumeMinimum(Price, frozen=True, tag="VOLUME_MINIMUM"):
-    """What `price` says, and at least the amount of the highest threshold that the total is above."""
+class MatrixCell(msgspec.Struct, frozen=True):
+    """A combination of group values, one for each key in order, and its unit price. None: there is no such property."""
 
-    price: Graduated | TieredPackage | Volume
+    values: tuple[GroupValue, ...]
+    unit_price: Decimal
+
+
+class Matrix(Price, frozen=True, tag="MATRIX"):
+    """Each unit costs what the cell of its group values says, or `default` where no cell has them.
+
+    The first `allocation` units are free: in the order of the cells, then those of no cell by their values' text.
+    """
+
+    keys: tuple[str, ...]
+    cells: tuple[MatrixCell, ...]
+    default: Decimal
+    allocation: Decimal = ZERO
+
+
+class PriceAround(Price, frozen=True):
+    """A model that asks the price it holds."""
+
+    price: AnyPrice
+
+
+class EachGroup(PriceAround, frozen=True, tag="EACH_GROUP"):
+    """Usage of each combination of values of `keys` is priced on its own, and added up. No groups cost nothing."""
+
+    keys: tuple[str, ...]
+
+
+class LargestGroup(PriceAround, frozen=True, tag="LARGEST_GROUP"):
+    """Only the combination of values of `keys` with the most units is priced. No groups cost nothing."""
+
+    keys: tuple[str, ...]
+
+
+class Factor(msgspec.Struct, frozen=True):
+    """What the units of a combination of group values count, one value for each key in order."""
+
+    values: tuple[GroupValue, ...]
+    factor: Decimal
+
+
+class ScaledGroups(PriceAround, frozen=True, tag="SCALED_GROUPS"):
+    """Units are multiplied by the factor of their group values, or by `default` where none has them, then priced."""
+
+    keys: tuple[str, ...]
+    factors: tuple[Factor, ...]
+    default: Decimal = Decimal(1)
+
+
+class Bounded(PriceAround, frozen=True, tag="BOUNDED"):
+    """The amount is raised to `minimum`, then lowered to `maximum`, in major units. None is no bound."""
+
+    minimum: Decimal | None = None
+    maximum: Decimal | None = None
+
+
+class VolumeMinimum(PriceAround, frozen=True, tag="VOLUME_MINIMUM"):
+    """At least the highest of `minimums` that the total is above; one from zero on always holds."""
+
     minimums: tuple[Threshold, ...]
 
 
-class Discounted(Price, frozen=True, tag="DISCOUNTED"):
-    """What `price` says of the units beyond `units`; of that `amount` less; of that `percent` less; not below zero."""
+class Discounted(PriceAround, frozen=True, tag="DISCOUNTED"):
+    """`units` of the total are free; of what the others cost, `amount` off, then `percent` off; not below zero."""
 
-    price: AnyPrice
     units: Decimal = ZERO
     amount: Decimal = ZERO
     percent: Decimal = ZERO
 
 
-AnyPrice = PerUnit | Graduated | Volume | Package | TieredPackage | ThresholdTotal | VolumeMinimum | Discounted
+AnyPrice = (
+    PerUnit
+    | Graduated
+    | Volume
+    | Package
+    | TieredPackage
+    | ThresholdTotal
+    | Matrix
+    | EachGroup
+    | LargestGroup
+    | ScaledGroups
+    | Bounded
+    | VolumeMinimum
+    | Discounted
+)
 
 
 class PriceInterval(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from penstock.kernel.money import USD
 from penstock.kernel.price import AnyPrice, Graduated, Price, Tier
 from penstock.kernel.quantity import exact
-from penstock.rater.pricing.models import EVENTS, GROUPS, TOTALS, amount_between
+from penstock.rater.pricing.models import AROUND, EVENTS, GROUPS, TOTALS, amount_between
 from penstock.rater.pricing.tiers import fault_of, multiplied
 from unit.rater.rating import a_tiered, graduated_usd, tiers, usd
 
@@ -101,7 +101,7 @@ def test_a_counter_that_falls_gives_back_what_the_upper_tier_took() -> None:
 
 
 def test_every_model_has_its_function() -> None:
-    assert set(get_args(AnyPrice)) == {*TOTALS, *GROUPS, *EVENTS}
+    assert set(get_args(AnyPrice)) == {*TOTALS, *GROUPS, *EVENTS, *AROUND}
 
 
 @given(tier_lists(), readings, readings, readings)

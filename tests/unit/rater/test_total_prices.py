@@ -14,7 +14,9 @@ from penstock.kernel.money import USD
 from penstock.kernel.price import (
     AnyPrice,
     Discounted,
+    EachGroup,
     Graduated,
+    LargestGroup,
     Package,
     PerUnit,
     Price,
@@ -26,6 +28,7 @@ from penstock.kernel.price import (
     VolumeMinimum,
 )
 from penstock.kernel.quantity import ZERO, exact
+from penstock.rater.pricing.faults import fault_of_price
 from penstock.rater.pricing.models import amount_between, amount_of
 from penstock.rater.pricing.priced import Priced
 from penstock.rater.pricing.threshold_total import fault_of_thresholds
@@ -263,6 +266,43 @@ def test_ranges_that_are_no_tier_list_are_named(ranges: list[tuple[str, str | No
 )
 def test_thresholds_that_are_none_are_named(pairs: tuple[tuple[str, str], ...], fault: str | None) -> None:
     assert fault == fault_of_thresholds(thresholds(*pairs))
+
+
+def of_groups(**quantities: int) -> Used:
+    return Used(by_group={(("g", name),): Decimal(quantity) for name, quantity in quantities.items()})
+
+
+def test_packages_of_each_group_and_of_the_largest() -> None:
+    """Examples 59 and 60."""
+    of_25 = TieredPackage(USD, Decimal(25), tiers(("50", "4"), (None, "3")))
+    of_1 = TieredPackage(USD, Decimal(1), of_25.tiers)
+
+    assert Decimal(19) == amount_of(EachGroup(USD, of_25, ("g",)), of_groups(A=75, B=50)).amount
+    assert Decimal(260) == amount_of(LargestGroup(USD, of_1, ("g",)), of_groups(A=70, B=50)).amount
+
+
+@pytest.mark.parametrize(
+    ("price", "fault"),
+    [
+        (Volume(USD, ()), "a tier list has at least one tier"),
+        (Package(USD, ZERO, Decimal(1)), "size must be above zero"),
+        (Package(USD, Decimal(-5), Decimal(1)), "size must be above zero"),
+        (Package(USD, Decimal(5), Decimal(1), Decimal(-1)), "free must be zero or more"),
+        (TieredPackage(USD, ZERO, tiers((None, "1"))), "size must be above zero"),
+        (TieredPackage(USD, Decimal(1), tiers(("5", "1"))), "the last tier must be open-ended"),
+        (ThresholdTotal(USD, ()), "there is at least one threshold"),
+        (VolumeMinimum(USD, usd("1"), ()), "there is at least one threshold"),
+        (Discounted(USD, usd("1"), units=Decimal(-1)), "a discount is zero or more"),
+        (Discounted(USD, usd("1"), percent=Decimal(101)), "percent is at most 100"),
+        (
+            Discounted(USD, ThresholdTotal(USD, thresholds(("0", "1"))), units=Decimal(1)),
+            "units may be taken off a price that reads a total only",
+        ),
+        (Discounted(USD, VOLUME, Decimal(1), Decimal(1), Decimal(1)), None),
+    ],
+)
+def test_what_is_no_price_is_named(price: AnyPrice, fault: str | None) -> None:
+    assert fault == fault_of_price(price)
 
 
 def test_a_price_within_a_price_is_kept_as_it_is_written() -> None:

@@ -10,22 +10,33 @@ import msgspec
 
 from penstock.kernel.charge import Part
 from penstock.kernel.price import (
+    Bounded,
     Discounted,
+    EachGroup,
     Graduated,
+    LargestGroup,
+    Matrix,
     Package,
     PerUnit,
     Price,
+    ScaledGroups,
     ThresholdTotal,
     TieredPackage,
     Volume,
     VolumeMinimum,
 )
 from penstock.kernel.quantity import exact
-from penstock.rater.pricing.discounted import discounted, units_left
+from penstock.rater.pricing.around import AmountOf
+from penstock.rater.pricing.bounded import bounded
+from penstock.rater.pricing.discounted import discounted
+from penstock.rater.pricing.each_group import each_group
 from penstock.rater.pricing.graduated import graduated
+from penstock.rater.pricing.largest_group import largest_group
+from penstock.rater.pricing.matrix import matrix
 from penstock.rater.pricing.package import package
 from penstock.rater.pricing.per_unit import per_unit
 from penstock.rater.pricing.priced import NOTHING, Priced
+from penstock.rater.pricing.scaled_groups import scaled_groups
 from penstock.rater.pricing.threshold_total import threshold_total
 from penstock.rater.pricing.tiered_package import tiered_package
 from penstock.rater.pricing.used import Groups, Used, UsedEvent
@@ -40,19 +51,28 @@ TOTALS: dict[type[Price], Callable[[Any, Decimal], Priced]] = {
     Package: package,
     TieredPackage: tiered_package,
     ThresholdTotal: threshold_total,
-    VolumeMinimum: lambda price, quantity: volume_minimum(price, quantity, amount_of_total),
-    Discounted: lambda price, quantity: discounted(
-        price, quantity, amount_of_total(price.price, units_left(price, quantity))
-    ),
 }
-GROUPS: dict[type[Price], Callable[[Any, Groups], Priced]] = {}
+GROUPS: dict[type[Price], Callable[[Any, Groups], Priced]] = {
+    Matrix: matrix,
+}
 EVENTS: dict[type[Price], Callable[[Any, Sequence[UsedEvent]], Priced]] = {}
+# Models around another price, which read what that one reads and are given `amount_of` to ask it.
+AROUND: dict[type[Price], Callable[[Any, Used, AmountOf], Priced]] = {
+    EachGroup: each_group,
+    LargestGroup: largest_group,
+    ScaledGroups: scaled_groups,
+    Bounded: bounded,
+    VolumeMinimum: volume_minimum,
+    Discounted: discounted,
+}
 
 
 @exact
 def amount_of(price: Price, used: Used) -> Priced:
     """What a period's usage costs. Raise `ValueError` where less of it is known than the model reads."""
     model = type(price)
+    if model in AROUND:
+        return AROUND[model](price, used, amount_of)
     if model in EVENTS:
         return EVENTS[model](price, used.events)
     if model in GROUPS:
@@ -61,7 +81,9 @@ def amount_of(price: Price, used: Used) -> Priced:
 
 
 def amount_of_total(price: Price, total: Decimal) -> Priced:
-    """A total below zero is free, but PER_UNIT charges the negative amount."""
+    """A total below zero is free, but PER_UNIT charges the negative amount. A model around another asks that one."""
+    if type(price) in AROUND:
+        return amount_of(price, Used(quantity=total))
     if total < 0 and not isinstance(price, PerUnit):
         return NOTHING
     return TOTALS[type(price)](price, total)

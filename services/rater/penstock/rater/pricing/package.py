@@ -15,6 +15,16 @@ def package(price: Package, quantity: Decimal) -> Priced:
     return summed([Part("package", packages, price.package_price, packages * price.package_price)])
 
 
+def fault_of_package(price: Package) -> str | None:
+    if price.free < 0:
+        return "free must be zero or more"
+    return fault_of_size(price.size)
+
+
+def fault_of_size(size: Decimal) -> str | None:
+    return None if size > 0 else "size must be above zero"
+
+
 def begun(quantity: Decimal, size: Decimal) -> Decimal:
     """How many packages so many units begin."""
     whole, rest = divmod(quantity, size)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from decimal import Decimal
-
 from penstock.kernel.charge import Part
-from penstock.kernel.price import Price, VolumeMinimum
+from penstock.kernel.price import VolumeMinimum
 from penstock.kernel.quantity import ZERO
+from penstock.rater.pricing.around import AmountOf
 from penstock.rater.pricing.priced import Priced, summed
+from penstock.rater.pricing.used import Used
 
 
-def volume_minimum(price: VolumeMinimum, quantity: Decimal, inner: Callable[[Price, Decimal], Priced]) -> Priced:
-    reached = [minimum.amount for minimum in price.minimums if quantity > minimum.reached or not minimum.reached]
-    priced = inner(price.price, quantity)
-    missing = max(reached[-1] - priced.amount, ZERO) if reached else ZERO
+def volume_minimum(price: VolumeMinimum, used: Used, amount_of: AmountOf) -> Priced:
+    priced, total = amount_of(price.price, used), used.total
+    minimums = [minimum.amount for minimum in price.minimums if total > minimum.reached or not minimum.reached]
+    missing = max(minimums[-1] - priced.amount, ZERO) if minimums else ZERO
     return summed([*priced.parts, Part("minimum", ZERO, None, missing)])

@@ -1,0 +1,105 @@
+"""Why a definition is no price: what every model asks of its numbers, and what each model asks beside that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from penstock.kernel.price import (
+    AnyPrice,
+    Bounded,
+    Discounted,
+    EachGroup,
+    Graduated,
+    LargestGroup,
+    Matrix,
+    Package,
+    Price,
+    PriceAround,
+    ScaledGroups,
+    ThresholdTotal,
+    TieredPackage,
+    Volume,
+    VolumeMinimum,
+)
+from penstock.kernel.problems import OutOfRange
+from penstock.kernel.quantity import bounded
+from penstock.rater.pricing.bounded import fault_of_bounded
+from penstock.rater.pricing.discounted import fault_of_discounted
+from penstock.rater.pricing.group_keys import fault_of_keys
+from penstock.rater.pricing.matrix import fault_of_matrix
+from penstock.rater.pricing.package import fault_of_package, fault_of_size
+from penstock.rater.pricing.scaled_groups import fault_of_scaled_groups
+from penstock.rater.pricing.threshold_total import fault_of_thresholds
+from penstock.rater.pricing.tiers import fault_of
+
+NESTING_MAX = 8
+
+# A model that is not here asks nothing beyond its numbers.
+FAULTS: dict[type[Price], Callable[[Any], str | None]] = {
+    Graduated: lambda price: fault_of(price.tiers),
+    Matrix: fault_of_matrix,
+    EachGroup: lambda price: fault_of_keys(price.keys),
+    LargestGroup: lambda price: fault_of_keys(price.keys),
+    ScaledGroups: fault_of_scaled_groups,
+    Bounded: fault_of_bounded,
+    Volume: lambda price: fault_of(price.tiers),
+    Package: fault_of_package,
+    TieredPackage: lambda price: fault_of_size(price.size) or fault_of(price.tiers),
+    ThresholdTotal: lambda price: fault_of_thresholds(price.thresholds),
+    VolumeMinimum: lambda price: fault_of_thresholds(price.minimums),
+    Discounted: fault_of_discounted,
+}
+
+
+def fault_of_price(price: AnyPrice) -> str | None:
+    """A sentence that says what is wrong with `price` or with one that it holds, or None where nothing is."""
+    return _fault(price, ())
+
+
+def _fault(price: AnyPrice, around: tuple[PriceAround, ...]) -> str | None:
+    """What is wrong with a price inside of those `around` it, the nearest last."""
+    fault = _fault_of_nesting(price, around) or _fault_of_numbers(price)
+    if fault is None and type(price) in FAULTS:
+        fault = FAULTS[type(price)](price)
+    if fault is None and isinstance(price, PriceAround):
+        inner = _fault(price.price, (*around, price))
+        return None if inner is None else f"the price inside: {inner}"
+    return fault
+
+
+def _fault_of_nesting(price: AnyPrice, around: tuple[PriceAround, ...]) -> str | None:
+    if len(around) >= NESTING_MAX:
+        return f"prices may be nested {NESTING_MAX} deep"
+    if around and price.unit != around[-1].unit:
+        return f"it is in {price.unit.name}, but the one around it in {around[-1].unit.name}"
+    # The digits of numbers that are multiplied add up, and the exact arithmetic holds 240.
+    if isinstance(price, ScaledGroups) and any(isinstance(outer, ScaledGroups) for outer in around):
+        return "units may be scaled once"
+    return None
+
+
+def _fault_of_numbers(price: AnyPrice) -> str | None:
+    for name, number in _numbers(price, ""):
+        if not number.is_finite():
+            return f"{name} is not a finite number"
+        try:
+            bounded(number)
+        except OutOfRange as exc:
+            return f"{name} has {exc.detail}"
+    return None
+
+
+def _numbers(value: object, name: str) -> Iterator[tuple[str, Decimal]]:
+    """Every number of a price by its place, such as `tiers[1].up_to`; not those of a price inside it."""
+    if isinstance(value, Decimal):
+        yield name, value
+    elif isinstance(value, tuple):
+        for index, item in enumerate(value):
+            yield from _numbers(item, f"{name}[{index}]")
+    elif isinstance(value, msgspec.Struct) and not (name and isinstance(value, Price)):
+        for field in value.__struct_fields__:
+            yield from _numbers(getattr(value, field), f"{name}.{field}".lstrip("."))
