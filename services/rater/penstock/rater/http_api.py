@@ -1,4 +1,4 @@
-"""The rater's routes: Metronome's paths for products, rate cards and rates, the seed document's alias, prices of anything."""
+"""The rater's routes: Metronome's paths for products, rate cards and rates, the seed document's alias, any price."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -112,9 +113,9 @@ def _price_in(raw: dict[str, Any], currency: str | UnitBody) -> AnyPrice:
     price: AnyPrice = convert_exact(_with_unit(raw, AnyPrice, unit, "price"), AnyPrice, "price")  # type: ignore[arg-type]  # a union is no type
     fault = fault_of_price(price)
     if fault is not None:
-        place, _, why = fault.partition(": ")
-        is_placed = place.partition("[")[0].partition(".")[0] in price.__struct_fields__
-        raise Unprocessable(why if is_placed else fault, field=below("price", place) if is_placed else "price")
+        parameter = fault.partition(" ")[0].rstrip(":")
+        is_named = re.split(r"[.\[]", parameter)[0] in price.__struct_fields__
+        raise Unprocessable(fault, field=below("price", parameter) if is_named else "price")
     return price
 
 

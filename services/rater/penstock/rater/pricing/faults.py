@@ -14,11 +14,11 @@ from penstock.rater.pricing.tiers import fault_of
 def fault_of_price(price: Price) -> str | None:
     """What is wrong with `price`, or None where nothing is.
 
-    A fault that begins with the place of a parameter and a colon, such as `tiers[1].flat: `, is a fault of that one.
+    A fault that begins with a parameter's name or place, such as `tiers[1].flat`, is a fault of that one.
     """
     for place, number in _numbers(price, ""):
         if number < 0:
-            return f"{place}: must be zero or more"
+            return f"{place} must be zero or more"
     return next(_faults_of_tiers(price), None)
 
 
