@@ -73,18 +73,19 @@ def twice(price: Twice, total: Decimal) -> Priced:
 
 @pytest.fixture(autouse=True)
 def _new_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    for model in (ByRegion, ByEvent, Twice):
+    new: list[Any] = [ByRegion, ByEvent, Twice]
+    for model in new:
         monkeypatch.setitem(catalogue.MODELS, str(model.__struct_config__.tag), model)
-    monkeypatch.setitem(models.GROUPS, ByRegion, by_region)
-    monkeypatch.setitem(models.EVENTS, ByEvent, by_event)
-    monkeypatch.setitem(models.TOTALS, Twice, twice)
+    monkeypatch.setitem(models.GROUPS, new[0], by_region)
+    monkeypatch.setitem(models.EVENTS, new[1], by_event)
+    monkeypatch.setitem(models.TOTALS, new[2], twice)
     monkeypatch.setattr(price_request, "AnyPrice", AnyPrice | ByRegion | ByEvent | Twice)
 
 
-BY_REGION = {"model": "TEST_BY_REGION", "regions": [{"region": "west", "unit_price": 2}], "default": "3.00"}
-BY_EVENT = {"model": "TEST_BY_EVENT", "factor": 1}
-PER_UNIT = {"model": "PER_UNIT", "unit_price": "0.5"}
-TWICE = {"model": "TEST_TWICE", "price": PER_UNIT, "others": [PER_UNIT], "by_name": {"a": PER_UNIT}}
+BY_REGION: dict[str, Any] = {"model": "TEST_BY_REGION", "regions": [{"region": "west", "unit_price": 2}], "default": "3.00"}
+BY_EVENT: dict[str, Any] = {"model": "TEST_BY_EVENT", "factor": 1}
+PER_UNIT: dict[str, Any] = {"model": "PER_UNIT", "unit_price": "0.5"}
+TWICE: dict[str, Any] = {"model": "TEST_TWICE", "price": PER_UNIT, "others": [PER_UNIT], "by_name": {"a": PER_UNIT}}
 EVENTS = [
     {"id": "late", "timestamp": "2026-07-01T12:00:00Z", "quantity": 40, "rate": "0.25"},
     {"id": "early", "timestamp": "2026-07-01T13:00:00+02:00", "quantity": 80, "rate": "0.5"},

@@ -174,7 +174,7 @@ def test_an_explanation_may_leave_out_what_came_of_it_but_not_tell_something_els
     assert (422, name) == refused(to_json(other))[:2]
 
 
-def changed(change: Callable[[Json], object]) -> Json:
+def changed(change: Callable[[list[Json]], object]) -> Json:
     """A request of tiers, after `change` has had its way with the tiers."""
     price = copy.deepcopy(GRADUATED)
     change(price["tiers"])
