@@ -82,7 +82,11 @@ def _new_models(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(price_request, "AnyPrice", AnyPrice | ByRegion | ByEvent | Twice)
 
 
-BY_REGION: dict[str, Any] = {"model": "TEST_BY_REGION", "regions": [{"region": "west", "unit_price": 2}], "default": "3.00"}
+BY_REGION: dict[str, Any] = {
+    "model": "TEST_BY_REGION",
+    "regions": [{"region": "west", "unit_price": 2}],
+    "default": "3.00",
+}
 BY_EVENT: dict[str, Any] = {"model": "TEST_BY_EVENT", "factor": 1}
 PER_UNIT: dict[str, Any] = {"model": "PER_UNIT", "unit_price": "0.5"}
 TWICE: dict[str, Any] = {"model": "TEST_TWICE", "price": PER_UNIT, "others": [PER_UNIT], "by_name": {"a": PER_UNIT}}
@@ -147,6 +151,7 @@ def test_what_a_model_misses_in_an_event_is_said_by_the_model() -> None:
         ({**BY_REGION, "regions": [{"region": "west", "unit_price": "1e60"}]}, 400, "price.regions[0].unit_price"),
         ({**BY_REGION, "regions": [{"region": "west", "unit_price": -1}]}, 422, "price.regions[0].unit_price"),
         ({**BY_REGION, "regions": [{"region": "west", "unit_price": 1, "max": 1}]}, 400, "price.regions[0].max"),
+        ({**TWICE, "by_name": {"a": {**PER_UNIT, "unit_price": -1}}}, 422, "price.by_name.a.unit_price"),
         ({**TWICE, "price": {"model": "BARTER"}}, 422, "price.price.model"),
         ({**TWICE, "price": {**PER_UNIT, "unit_prize": 1}}, 400, "price.price.unit_prize"),
         ({**TWICE, "others": [PER_UNIT, {"model": "PER_UNIT"}]}, 400, "price.others[1].unit_price"),

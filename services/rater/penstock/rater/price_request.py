@@ -16,6 +16,7 @@ from penstock.kernel.price import AnyPrice, GroupValues, Price
 from penstock.kernel.problems import BadRequest, Unprocessable
 from penstock.rater.pricing.catalogue import MODELS, structs_in
 from penstock.rater.pricing.faults import fault_of_price
+from penstock.rater.pricing.parameters import fault_of_parameters
 from penstock.rater.pricing.used import Used, UsedEvent
 from penstock.web.exact_json import below, convert_exact
 from penstock.web.instant import as_utc
@@ -111,6 +112,9 @@ def _unit(currency: str | UnitBody) -> Unit:
 def _price_in(raw: dict[str, Any], currency: str | UnitBody) -> AnyPrice:
     unit = msgspec.to_builtins(_unit(currency))
     price: AnyPrice = convert_exact(_with_unit(raw, AnyPrice, unit, "price"), AnyPrice, "price")  # type: ignore[arg-type]  # a union is no type
+    placed = fault_of_parameters(price)
+    if placed is not None:
+        raise Unprocessable(placed.why, field=below("price", placed.place))
     fault = fault_of_price(price)
     if fault is not None:
         parameter = fault.partition(" ")[0].rstrip(":")

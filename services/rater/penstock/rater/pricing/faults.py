@@ -1,13 +1,9 @@
-"""Why a definition is no price that could be billed, whatever its model."""
+"""Why a definition is no price, in a sentence: what every model asks of its parameters, and its own beside."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from decimal import Decimal
-
-import msgspec
-
-from penstock.kernel.price import Price, Tier
+from penstock.kernel.price import Graduated, Price
+from penstock.rater.pricing.parameters import fault_of_parameters
 from penstock.rater.pricing.tiers import fault_of
 
 
@@ -16,27 +12,7 @@ def fault_of_price(price: Price) -> str | None:
 
     A fault that begins with a parameter's name or place, such as `tiers[1].flat`, is a fault of that one.
     """
-    for place, number in _numbers(price, ""):
-        if number < 0:
-            return f"{place} must be zero or more"
-    return next(_faults_of_tiers(price), None)
-
-
-def _faults_of_tiers(price: Price) -> Iterator[str]:
-    for field in msgspec.structs.fields(price):
-        value = getattr(price, field.name)
-        if isinstance(value, tuple) and (field.name == "tiers" or any(isinstance(item, Tier) for item in value)):
-            fault = fault_of(value)
-            if fault is not None:
-                yield f"{field.name}: {fault}"
-
-
-def _numbers(value: object, place: str) -> Iterator[tuple[str, Decimal]]:
-    if isinstance(value, Decimal):
-        yield place, value
-    elif isinstance(value, tuple):
-        for index, item in enumerate(value):
-            yield from _numbers(item, f"{place}[{index}]")
-    elif isinstance(value, msgspec.Struct):
-        for name in value.__struct_fields__:
-            yield from _numbers(getattr(value, name), f"{place}.{name}".lstrip("."))
+    fault = fault_of_parameters(price)
+    if fault is not None:
+        return f"{fault.place}: {fault.why}"
+    return fault_of(price.tiers) if isinstance(price, Graduated) else None
