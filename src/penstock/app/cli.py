@@ -13,6 +13,7 @@ from penstock.app.clickhouse_dev.command import add_clickhouse_dev_command, clic
 from penstock.app.config import PREFIX, Config, from_environment
 from penstock.app.keys_command import add_keys_command, keys
 from penstock.app.logs import configure
+from penstock.app.price_command import add_price_command, price
 from penstock.app.quarantine_command import add_quarantine_command, quarantine
 from penstock.app.rebuild_command import add_rebuild_command, rebuild
 from penstock.app.repartition_command import add_repartition_command, repartition_command
@@ -32,6 +33,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "rebuild": rebuild,
     "quarantine": quarantine,
     "repartition": repartition_command,
+    "price": price,
 }
 _ROLE_HELP = {
     UP: ("run the whole pipeline in this process", "gateway, log, aggregator, rater and contracts in one process"),
@@ -107,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     add_rebuild_command(commands)
     add_quarantine_command(commands)
     add_repartition_command(commands)
+    add_price_command(commands)
     return parser
 
 

@@ -31,6 +31,20 @@ class Unit(msgspec.Struct, frozen=True):
 # The id is the one in the code of Metronome's SDK users; that API counts USD in cents, which dialects translate.
 USD = Unit(id="2714e483-4ff1-48e4-9e25-ac732e8f24f2", name="USD (cents)", decimals=2)
 
+# ISO 4217 by the decimals of the smallest step.
+_CODES = {
+    0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
+    2: "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CNY COP "
+    "CRC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL HTG HUF IDR ILS INR "
+    "IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN "
+    "NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP "
+    "STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD UYU UZS VES WST XCD YER ZAR ZMW",
+    3: "BHD IQD JOD KWD LYD OMR TND",
+}
+CURRENCIES: dict[str, Unit] = {
+    code: Unit(id=code, name=code, decimals=decimals) for decimals, codes in _CODES.items() for code in codes.split()
+} | {"USD": USD}
+
 
 class Amount(msgspec.Struct, frozen=True):
     """A bookable amount in major units of `unit`; always a multiple of the unit's step."""

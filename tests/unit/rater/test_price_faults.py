@@ -44,11 +44,11 @@ def nested(depth: int) -> AnyPrice:
             msgspec.structs.replace(GRID, cells=(*GRID.cells, MatrixCell(("west", None), Decimal(2)))),
             'there are two cells for ["west", null]',
         ),
-        (Matrix(USD, REGION, cells(("west", "-1")), ONE), "a unit price must be zero or more"),
-        (Matrix(USD, REGION, (), Decimal(-1)), "a unit price must be zero or more"),
-        (Matrix(USD, REGION, (), ONE, Decimal(-1)), "the allocation must be zero or more"),
-        (ScaledGroups(USD, usd("1"), REGION, factors(("west", "-1.5"))), "a factor must be zero or more"),
-        (ScaledGroups(USD, usd("1"), REGION, (), Decimal(-1)), "a factor must be zero or more"),
+        (Matrix(USD, REGION, cells(("west", "-1")), ONE), "cells[0].unit_price: must be zero or more"),
+        (Matrix(USD, REGION, (), Decimal(-1)), "default: must be zero or more"),
+        (Matrix(USD, REGION, (), ONE, Decimal(-1)), "allocation: must be zero or more"),
+        (ScaledGroups(USD, usd("1"), REGION, factors(("west", "-1.5"))), "factors[0].factor: must be zero or more"),
+        (ScaledGroups(USD, usd("1"), REGION, (), Decimal(-1)), "default: must be zero or more"),
         (
             ScaledGroups(USD, usd("1"), REGION, factors(("west", "1"), ("west", "2"))),
             'there are two factors for ["west"]',
@@ -58,12 +58,12 @@ def nested(depth: int) -> AnyPrice:
             "the price inside: the price inside: units may be scaled once",
         ),
         (between(usd("1"), "50", "40"), "the minimum 50 is above the maximum 40"),
-        (between(usd("1"), "-1"), "the minimum must be zero or more"),
-        (between(usd("1"), None, "-1"), "the maximum must be zero or more"),
-        (ENDLESS, "the last tier must be open-ended"),
+        (between(usd("1"), "-1"), "minimum: must be zero or more"),
+        (between(usd("1"), None, "-1"), "maximum: must be zero or more"),
+        (ENDLESS, "tiers[0].up_to: the last tier must be open-ended"),
         (
             EachGroup(USD, between(ENDLESS), REGION),
-            "the price inside: the price inside: the last tier must be open-ended",
+            "price.price.tiers[0].up_to: the last tier must be open-ended",
         ),
         (between(PerUnit(EUR, ONE)), "the price inside: it is in EUR, but the one around it in USD (cents)"),
         (nested(NESTING_MAX + 1), "the price inside: " * NESTING_MAX + f"prices may be nested {NESTING_MAX} deep"),
@@ -84,12 +84,12 @@ def test_what_is_wrong_with_a_price_is_named(price: AnyPrice, fault: str) -> Non
     ],
 )
 def test_a_number_that_is_none_or_too_long_is_named_by_its_place(number: str, fault: str) -> None:
-    assert f"unit_price {fault}" == fault_of_price(usd(number))
-    assert f"the price inside: tiers[1].unit_price {fault}" == fault_of_price(
+    assert f"unit_price: {fault}" == fault_of_price(usd(number))
+    assert f"price.tiers[1].unit_price: {fault}" == fault_of_price(
         between(graduated_usd(("10", "1"), (None, number)))
     )
-    assert f"cells[0].unit_price {fault}" == fault_of_price(Matrix(USD, REGION, cells(("west", number)), ONE))
-    assert f"maximum {fault}" == fault_of_price(between(usd("1"), "1", number))
+    assert f"cells[0].unit_price: {fault}" == fault_of_price(Matrix(USD, REGION, cells(("west", number)), ONE))
+    assert f"maximum: {fault}" == fault_of_price(between(usd("1"), "1", number))
 
 
 @pytest.mark.parametrize(

@@ -284,15 +284,15 @@ def test_packages_of_each_group_and_of_the_largest() -> None:
 @pytest.mark.parametrize(
     ("price", "fault"),
     [
-        (Volume(USD, ()), "a tier list has at least one tier"),
+        (Volume(USD, ()), "tiers: a tier list has at least one tier"),
         (Package(USD, ZERO, Decimal(1)), "size must be above zero"),
-        (Package(USD, Decimal(-5), Decimal(1)), "size must be above zero"),
-        (Package(USD, Decimal(5), Decimal(1), Decimal(-1)), "free must be zero or more"),
+        (Package(USD, Decimal(-5), Decimal(1)), "size: must be zero or more"),
+        (Package(USD, Decimal(5), Decimal(1), Decimal(-1)), "free: must be zero or more"),
         (TieredPackage(USD, ZERO, tiers((None, "1"))), "size must be above zero"),
-        (TieredPackage(USD, Decimal(1), tiers(("5", "1"))), "the last tier must be open-ended"),
+        (TieredPackage(USD, Decimal(1), tiers(("5", "1"))), "tiers[0].up_to: the last tier must be open-ended"),
         (ThresholdTotal(USD, ()), "there is at least one threshold"),
         (VolumeMinimum(USD, usd("1"), ()), "there is at least one threshold"),
-        (Discounted(USD, usd("1"), units=Decimal(-1)), "a discount is zero or more"),
+        (Discounted(USD, usd("1"), units=Decimal(-1)), "units: must be zero or more"),
         (Discounted(USD, usd("1"), percent=Decimal(101)), "percent is at most 100"),
         (
             Discounted(USD, ThresholdTotal(USD, thresholds(("0", "1"))), units=Decimal(1)),

@@ -1,10 +1,11 @@
-"""The rater's routes: Metronome's paths for products, rate cards and rates, and the seed document's alias."""
+"""The rater's routes: Metronome's paths for products, rate cards and rates, the seed document's alias, any price."""
 
 from __future__ import annotations
 
 from penstock.kernel.ports.catalog import Catalog
 from penstock.kernel.ports.clock import Clock
 from penstock.kernel.ports.siblings import UsageReader
+from penstock.rater.http_price_request import price
 from penstock.rater.http_products import ProductsApi
 from penstock.rater.http_rate_cards import RateCardsApi
 from penstock.rater.http_rates import RatesApi
@@ -32,6 +33,7 @@ def routes(catalog: Catalog, usage: UsageReader, clock: Clock) -> list[Route]:
         _post(f"{RATE_CARDS}/addRates", Scope.WRITE, rates.add_many),
         _post(f"{RATE_CARDS}/getRates", Scope.READ, rates.get),
         _post("/v1/rate-cards/create", Scope.WRITE, cards.create_with_rates),
+        _post("/v1/price", Scope.READ, price),
     ]
 
 

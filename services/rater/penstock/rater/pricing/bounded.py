@@ -22,9 +22,6 @@ def bounded(price: Bounded, used: Used, amount_of: AmountOf) -> Priced:
 
 def fault_of_bounded(price: Bounded) -> str | None:
     """Why `price` has no range to lie in, or None where it has."""
-    for name, bound in (("minimum", price.minimum), ("maximum", price.maximum)):
-        if bound is not None and bound < 0:
-            return f"the {name} must be zero or more"
     if price.minimum is not None and price.maximum is not None and price.minimum > price.maximum:
         return f"the minimum {price.minimum} is above the maximum {price.maximum}"
     return None

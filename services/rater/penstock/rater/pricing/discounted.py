@@ -17,8 +17,6 @@ OF_UNITS = (PerUnit, Graduated, Volume, Package, TieredPackage)
 
 
 def fault_of_discounted(price: Discounted) -> str | None:
-    if price.units < 0 or price.amount < 0:
-        return "a discount is zero or more"
     if price.percent > HUNDRED:
         return "percent is at most 100"
     if price.units and not isinstance(price.price, OF_UNITS):

@@ -1,19 +1,15 @@
-"""Why a definition is no price: what every model asks of its numbers, and what each model asks beside that."""
+"""Why a definition is no price: what every model asks of its parameters, and what each asks beside that."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from decimal import Decimal
+from collections.abc import Callable
 from typing import Any
-
-import msgspec
 
 from penstock.kernel.price import (
     AnyPrice,
     Bounded,
     Discounted,
     EachGroup,
-    Graduated,
     LargestGroup,
     Matrix,
     Package,
@@ -22,33 +18,28 @@ from penstock.kernel.price import (
     ScaledGroups,
     ThresholdTotal,
     TieredPackage,
-    Volume,
     VolumeMinimum,
 )
-from penstock.kernel.problems import OutOfRange
-from penstock.kernel.quantity import bounded
 from penstock.rater.pricing.bounded import fault_of_bounded
 from penstock.rater.pricing.discounted import fault_of_discounted
 from penstock.rater.pricing.group_keys import fault_of_keys
 from penstock.rater.pricing.matrix import fault_of_matrix
-from penstock.rater.pricing.package import fault_of_package, fault_of_size
+from penstock.rater.pricing.package import fault_of_size
+from penstock.rater.pricing.parameters import fault_of_parameters
 from penstock.rater.pricing.scaled_groups import fault_of_scaled_groups
 from penstock.rater.pricing.threshold_total import fault_of_thresholds
-from penstock.rater.pricing.tiers import fault_of
 
 NESTING_MAX = 8
 
-# A model that is not here asks nothing beyond its numbers.
+# A model that is not here asks nothing beyond its parameters.
 FAULTS: dict[type[Price], Callable[[Any], str | None]] = {
-    Graduated: lambda price: fault_of(price.tiers),
     Matrix: fault_of_matrix,
     EachGroup: lambda price: fault_of_keys(price.keys),
     LargestGroup: lambda price: fault_of_keys(price.keys),
     ScaledGroups: fault_of_scaled_groups,
     Bounded: fault_of_bounded,
-    Volume: lambda price: fault_of(price.tiers),
-    Package: fault_of_package,
-    TieredPackage: lambda price: fault_of_size(price.size) or fault_of(price.tiers),
+    Package: fault_of_size,
+    TieredPackage: fault_of_size,
     ThresholdTotal: lambda price: fault_of_thresholds(price.thresholds),
     VolumeMinimum: lambda price: fault_of_thresholds(price.minimums),
     Discounted: fault_of_discounted,
@@ -56,13 +47,17 @@ FAULTS: dict[type[Price], Callable[[Any], str | None]] = {
 
 
 def fault_of_price(price: AnyPrice) -> str | None:
-    """A sentence that says what is wrong with `price` or with one that it holds, or None where nothing is."""
-    return _fault(price, ())
+    """A sentence that says what is wrong with `price` or with one that it holds, or None where nothing is.
+
+    A fault that begins with a parameter's name or place, such as `tiers[1].flat`, is a fault of that one.
+    """
+    found = fault_of_parameters(price)
+    return _fault(price, ()) if found is None else f"{found.place}: {found.why}"
 
 
 def _fault(price: AnyPrice, around: tuple[PriceAround, ...]) -> str | None:
     """What is wrong with a price inside of those `around` it, the nearest last."""
-    fault = _fault_of_nesting(price, around) or _fault_of_numbers(price)
+    fault = _fault_of_nesting(price, around)
     if fault is None and type(price) in FAULTS:
         fault = FAULTS[type(price)](price)
     if fault is None and isinstance(price, PriceAround):
@@ -80,26 +75,3 @@ def _fault_of_nesting(price: AnyPrice, around: tuple[PriceAround, ...]) -> str |
     if isinstance(price, ScaledGroups) and any(isinstance(outer, ScaledGroups) for outer in around):
         return "units may be scaled once"
     return None
-
-
-def _fault_of_numbers(price: AnyPrice) -> str | None:
-    for name, number in _numbers(price, ""):
-        if not number.is_finite():
-            return f"{name} is not a finite number"
-        try:
-            bounded(number)
-        except OutOfRange as exc:
-            return f"{name} has {exc.detail}"
-    return None
-
-
-def _numbers(value: object, name: str) -> Iterator[tuple[str, Decimal]]:
-    """Every number of a price by its place, such as `tiers[1].up_to`; not those of a price inside it."""
-    if isinstance(value, Decimal):
-        yield name, value
-    elif isinstance(value, tuple):
-        for index, item in enumerate(value):
-            yield from _numbers(item, f"{name}[{index}]")
-    elif isinstance(value, msgspec.Struct) and not (name and isinstance(value, Price)):
-        for field in value.__struct_fields__:
-            yield from _numbers(getattr(value, field), f"{name}.{field}".lstrip("."))

@@ -33,12 +33,7 @@ def matrix(price: Matrix, groups: Groups) -> Priced:
 
 def fault_of_matrix(price: Matrix) -> str | None:
     """Why `price` is no matrix, or None where it is one."""
-    fault = fault_of_keys(price.keys) or fault_of_values(price.keys, [cell.values for cell in price.cells], "cell")
-    if fault is None and min([price.default, *(cell.unit_price for cell in price.cells)]) < 0:
-        return "a unit price must be zero or more"
-    if fault is None and price.allocation < 0:
-        return "the allocation must be zero or more"
-    return fault
+    return fault_of_keys(price.keys) or fault_of_values(price.keys, [cell.values for cell in price.cells], "cell")
 
 
 def _lines(price: Matrix, groups: Groups) -> Iterator[_Line]:

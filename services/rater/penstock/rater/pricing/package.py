@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from penstock.kernel.charge import Part
-from penstock.kernel.price import Package
+from penstock.kernel.price import Package, TieredPackage
 from penstock.kernel.quantity import ZERO
 from penstock.rater.pricing.priced import Priced, summed
 
@@ -15,14 +15,8 @@ def package(price: Package, quantity: Decimal) -> Priced:
     return summed([Part("package", packages, price.package_price, packages * price.package_price)])
 
 
-def fault_of_package(price: Package) -> str | None:
-    if price.free < 0:
-        return "free must be zero or more"
-    return fault_of_size(price.size)
-
-
-def fault_of_size(size: Decimal) -> str | None:
-    return None if size > 0 else "size must be above zero"
+def fault_of_size(price: Package | TieredPackage) -> str | None:
+    return None if price.size > 0 else "size must be above zero"
 
 
 def begun(quantity: Decimal, size: Decimal) -> Decimal:

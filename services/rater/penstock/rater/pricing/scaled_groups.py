@@ -19,10 +19,7 @@ def scaled_groups(price: ScaledGroups, used: Used, amount_of: AmountOf) -> Price
 
 def fault_of_scaled_groups(price: ScaledGroups) -> str | None:
     """Why `price` scales nothing, or None where it does."""
-    fault = fault_of_keys(price.keys) or fault_of_values(price.keys, [f.values for f in price.factors], "factor")
-    if fault is None and min([price.default, *(factor.factor for factor in price.factors)]) < 0:
-        return "a factor must be zero or more"
-    return fault
+    return fault_of_keys(price.keys) or fault_of_values(price.keys, [f.values for f in price.factors], "factor")
 
 
 def _scaled(price: ScaledGroups, used: Used) -> Used:

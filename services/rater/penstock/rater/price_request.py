@@ -1,0 +1,198 @@
+"""What a caller wants priced: any price, in any currency, on a quantity, groups or events that it brings along."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, NamedTuple, get_args, get_origin
+
+import msgspec
+
+from penstock.kernel.meter import GroupValue
+from penstock.kernel.money import CURRENCIES, Unit
+from penstock.kernel.price import AnyPrice, GroupValues, Price
+from penstock.kernel.problems import BadRequest, Unprocessable
+from penstock.rater.pricing.catalogue import MODELS, structs_in
+from penstock.rater.pricing.faults import fault_of_price
+from penstock.rater.pricing.parameters import fault_of_parameters
+from penstock.rater.pricing.used import Used, UsedEvent
+from penstock.web.exact_json import below, convert_exact
+from penstock.web.instant import as_utc
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+
+
+class GroupBody(msgspec.Struct):
+    values: dict[str, GroupValue]
+    quantity: Decimal
+
+
+class EventBody(msgspec.Struct, omit_defaults=True):
+    """`rate` is a unit price that the event brings, in major units."""
+
+    id: str
+    timestamp: Annotated[datetime, msgspec.Meta(tz=True)]
+    quantity: Decimal
+    values: dict[str, GroupValue] = {}
+    rate: Decimal | None = None
+
+
+class UsedBody(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Exactly one of the three is given."""
+
+    quantity: Decimal | None = None
+    groups: list[GroupBody] | None = None
+    events: list[EventBody] | None = None
+
+
+class UnitBody(msgspec.Struct):
+    """A pricing unit of the caller's own: tokens, credits."""
+
+    name: Name
+    decimals: Annotated[int, msgspec.Meta(ge=0, le=12)]
+
+
+class PriceRequest(UsedBody, kw_only=True):
+    """The price is read when its model and its unit are known."""
+
+    price: dict[str, Any]
+    currency: str | UnitBody = "USD"
+
+
+class Explanation(msgspec.Struct, kw_only=True):
+    """An explanation that comes back: what it says came of the price is held against what comes of it now."""
+
+    price: dict[str, Any]
+    currency: str | UnitBody
+    used: UsedBody
+    parts: Any = None
+    rounding: Any = None
+
+
+class Question(NamedTuple):
+    """What is to be priced, and the same as the caller wrote it."""
+
+    price: AnyPrice
+    used: Used
+    given: UsedBody
+    currency: str | UnitBody
+    parts: Any = None
+    rounding: Any = None
+
+
+def question_of(asked: Any) -> Question:
+    """A request, or an explanation, as `decode_exact` gives it. Raise a `Problem` that names the field."""
+    if isinstance(asked, dict) and "used" in asked:
+        told = convert_exact(asked, Explanation)
+        price, used = _price_in(told.price, told.currency), _used(told.used, "used")
+        return Question(price, used, told.used, _written(told.currency), told.parts, told.rounding)
+    body = convert_exact(asked, PriceRequest)
+    given = UsedBody(quantity=body.quantity, groups=body.groups, events=body.events)
+    return Question(_price_in(body.price, body.currency), _used(given, ""), given, _written(body.currency))
+
+
+def _written(currency: str | UnitBody) -> str | UnitBody:
+    return currency.upper() if isinstance(currency, str) else currency
+
+
+def _unit(currency: str | UnitBody) -> Unit:
+    code = currency.upper() if isinstance(currency, str) else currency.name.upper()
+    if isinstance(currency, str):
+        if code in CURRENCIES:
+            return CURRENCIES[code]
+        own = '{"name": "credits", "decimals": 0}'
+        raise Unprocessable(f"no ISO 4217 currency; a unit of your own is written {own}", field="currency")
+    if code in CURRENCIES:
+        raise Unprocessable(f'{code} is a currency: write "currency": "{code}"', field="currency.name")
+    return Unit(currency.name, currency.name, currency.decimals)
+
+
+def _price_in(raw: dict[str, Any], currency: str | UnitBody) -> AnyPrice:
+    unit = msgspec.to_builtins(_unit(currency))
+    price: AnyPrice = convert_exact(_with_unit(raw, AnyPrice, unit, "price"), AnyPrice, "price")  # type: ignore[arg-type]  # a union is no type
+    placed = fault_of_parameters(price)
+    if placed is not None:
+        raise Unprocessable(placed.why, field=below("price", placed.place))
+    fault = fault_of_price(price)
+    if fault is not None:
+        parameter = fault.partition(" ")[0].rstrip(":")
+        is_named = re.split(r"[.\[]", parameter)[0] in price.__struct_fields__
+        raise Unprocessable(fault, field=below("price", parameter) if is_named else "price")
+    return price
+
+
+def _with_unit(raw: Any, kind: Any, unit: dict[str, Any], place: str) -> Any:
+    """`raw`, which is to become a `kind`, with the unit in every price of it: a model may hold another price."""
+    nouns = list(structs_in(kind))
+    if isinstance(raw, list):
+        return [_with_unit(item, kind, unit, f"{place}[{index}]") for index, item in enumerate(raw)]
+    if not isinstance(raw, dict) or not nouns:
+        return raw
+    if get_origin(kind) is dict:
+        return {key: _with_unit(item, get_args(kind)[1], unit, below(place, key)) for key, item in raw.items()}
+    is_price = issubclass(nouns[0], Price)
+    noun = _model(raw, place) if is_price else nouns[0]
+    kinds = {field.encode_name: field.type for field in msgspec.structs.fields(noun)}
+    filled = {key: _with_unit(item, kinds.get(key), unit, below(place, key)) for key, item in raw.items()}
+    return filled | {"model": noun.__struct_config__.tag, "unit": unit} if is_price else filled
+
+
+def _model(raw: dict[str, Any], place: str) -> type[Price]:
+    if "unit" in raw:
+        raise BadRequest("the unit of a price is the request's currency", field=below(place, "unit"))
+    if "model" not in raw:
+        raise BadRequest("this field is required", field=below(place, "model"))
+    name = raw["model"]
+    if not isinstance(name, str) or name.upper() not in MODELS:
+        raise Unprocessable(f"no such model; there are {', '.join(sorted(MODELS))}", field=below(place, "model"))
+    return MODELS[name.upper()]
+
+
+def _used(body: UsedBody, place: str) -> Used:
+    """Raise `BadRequest` unless it is exactly one of the three."""
+    given = [name for name in body.__struct_fields__ if getattr(body, name) is not None]
+    if not given:
+        raise BadRequest("one of quantity, groups and events is needed", field=below(place, "quantity"))
+    if len(given) > 1:
+        raise BadRequest(f"only one of {', '.join(given)} may be given", field=below(place, given[1]))
+    if body.groups is not None:
+        return Used(by_group=_groups(body.groups, below(place, "groups")))
+    if body.events is not None:
+        return Used(by_event=_events(body.events, below(place, "events")))
+    return Used(quantity=body.quantity)
+
+
+def _groups(bodies: Sequence[GroupBody], place: str) -> dict[GroupValues, Decimal]:
+    keys = _keys(body.values for body in bodies)
+    groups: dict[GroupValues, Decimal] = {}
+    for index, body in enumerate(bodies):
+        values = _values(body.values, keys)
+        if values in groups:
+            raise BadRequest("a group before it has the same values", field=f"{place}[{index}].values")
+        groups[values] = body.quantity
+    return groups
+
+
+def _events(bodies: Sequence[EventBody], place: str) -> tuple[UsedEvent, ...]:
+    keys = _keys(body.values for body in bodies)
+    ids: set[str] = set()
+    events = []
+    for index, body in enumerate(bodies):
+        if body.id in ids:
+            raise BadRequest("an event before it has the same id", field=f"{place}[{index}].id")
+        ids.add(body.id)
+        at = as_utc(body.timestamp, f"{place}[{index}].timestamp")
+        events.append(UsedEvent(at, body.id, body.quantity, _values(body.values, keys), body.rate))
+    return tuple(events)
+
+
+def _keys(groups: Iterable[dict[str, GroupValue]]) -> tuple[str, ...]:
+    """In the order in which they first come."""
+    return tuple(dict.fromkeys(key for values in groups for key in values))
+
+
+def _values(values: dict[str, GroupValue], keys: tuple[str, ...]) -> GroupValues:
+    """What has no such property has none of its values, just as if it said null."""
+    return tuple((key, values.get(key)) for key in keys)
