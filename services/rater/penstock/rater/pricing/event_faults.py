@@ -10,7 +10,7 @@ from penstock.rater.pricing.tiers import fault_of
 
 
 def fault_of_event_price(price: Price) -> str | None:
-    """The first fault, or None where there is none or the price reads no events."""
+    """The first fault, which begins with the parameter's name or place; None where nothing is wrong or read of events."""
     return next(_faults(price), None)
 
 
@@ -23,9 +23,9 @@ def _faults(price: Price) -> Iterator[str]:
         case BulkBps():
             fault = fault_of([Tier(tier.up_to, tier.bps) for tier in price.tiers])
             if fault is not None:
-                yield fault
-            for level, tier in enumerate(price.tiers, start=1):
-                yield from (f"tier {level}: {fault}" for fault in _negative(bps=tier.bps, cap=tier.cap))
+                yield f"tiers: {fault}"
+            for index, tier in enumerate(price.tiers):
+                yield from (f"tiers[{index}].{fault}" for fault in _negative(bps=tier.bps, cap=tier.cap))
         case Dynamic():
             yield from _negative(default_rate=price.default_rate)
 
@@ -46,4 +46,4 @@ def _faults_of_percentage(price: Percentage) -> Iterator[str]:
 
 
 def _negative(**numbers: Decimal | None) -> Iterator[str]:
-    return (f"{name} must not be negative" for name, number in numbers.items() if number is not None and number < 0)
+    return (f"{name} must be zero or more" for name, number in numbers.items() if number is not None and number < 0)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 
@@ -39,11 +40,11 @@ def seats(schedule: Sequence[Seats], seat_price: Decimal, unit: Unit, period: Sp
     return tuple(slices)
 
 
-def _stretches(schedule: Sequence[Seats], period: Span) -> list[tuple[Span, Decimal]]:
+def _stretches(schedule: Sequence[Seats], period: Span) -> Iterator[tuple[Span, Decimal]]:
     entries = sorted(schedule, key=lambda entry: entry.at)
-    for entry in entries:
+    for entry, following in itertools.zip_longest(entries, entries[1:]):
         if entry.quantity < 0:
             raise ValueError(f"a quantity of {entry.quantity} seats at {entry.at.isoformat()}")
-    ends = [*(entry.at for entry in entries[1:]), period.end]
-    spans = [Span(entry.at, max(entry.at, end)).clip(period) for entry, end in zip(entries, ends, strict=True)]
-    return [(span, entry.quantity) for span, entry in zip(spans, entries, strict=True) if span and entry.quantity]
+        span = Span(entry.at, following.at if following else period.end).clip(period)
+        if span and entry.quantity:
+            yield span, entry.quantity
