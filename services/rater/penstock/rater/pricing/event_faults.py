@@ -10,7 +10,7 @@ from penstock.rater.pricing.tiers import fault_of
 
 
 def fault_of_event_price(price: Price) -> str | None:
-    """The first fault, which begins with the parameter's name or place; None where nothing is wrong or read of events."""
+    """The first fault, which begins with the parameter's name or place; None too for a price that reads no events."""
     return next(_faults(price), None)
 
 
