@@ -2,71 +2,31 @@
 
 from __future__ import annotations
 
-import random
-from datetime import timedelta
 from decimal import Decimal
-from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from penstock.kernel.money import USD, round_to_step
-from penstock.kernel.price import Bps, BpsTier, Brings, BulkBps, Dynamic, Graduated, Percentage, PerUnit, Price, Tier
-from penstock.kernel.quantity import ZERO, exact
+from penstock.kernel.price import (
+    AnyPrice,
+    Bounded,
+    Bps,
+    Brings,
+    Discounted,
+    Dynamic,
+    Graduated,
+    Percentage,
+    Tier,
+)
+from penstock.kernel.quantity import ZERO
 from penstock.rater.pricing.event_faults import fault_of_event_price
+from penstock.rater.pricing.faults import fault_of_price
 from penstock.rater.pricing.models import amount_of
 from penstock.rater.pricing.percent_tiers import graduated_percentage, tiered_bps
 from penstock.rater.pricing.priced import Priced
-from penstock.rater.pricing.used import Used, UsedEvent
-from unit.rater.rating import june, usd
-
-numbers = st.decimals(min_value=0, max_value=10**9, places=6)
-signed = st.decimals(min_value=-(10**9), max_value=10**9, places=6)
-shares = st.decimals(min_value=0, max_value=1000, places=4)
-
-
-def events(*quantities: str | Decimal, rates: tuple[str | None, ...] = ()) -> tuple[UsedEvent, ...]:
-    """One a minute, in this order."""
-    brought = [None if rate is None else Decimal(rate) for rate in rates] or [None] * len(quantities)
-    return tuple(
-        UsedEvent(june(1) + timedelta(minutes=n), f"e{n}", Decimal(quantity), rate=rate)
-        for n, (quantity, rate) in enumerate(zip(quantities, brought, strict=True), start=1)
-    )
-
-
-def priced(price: Price, used: tuple[UsedEvent, ...]) -> Priced:
-    found = amount_of(price, Used(by_event=used))
-    assert exact(sum)((part.amount for part in found.parts), ZERO) == found.amount
-    return found
-
-
-def cost(price: Price, *quantities: str | Decimal, rates: tuple[str | None, ...] = ()) -> Decimal:
-    return priced(price, events(*quantities, rates=rates)).amount
-
-
-def parts(found: Priced) -> list[tuple[str, Decimal, Decimal]]:
-    return [(part.what, part.quantity, part.amount) for part in found.parts]
-
-
-def a_percentage(percent: str, fixed: str = "0", **limits: str) -> Percentage:
-    values: dict[str, Any] = {name: Decimal(limit) for name, limit in limits.items()}
-    return Percentage(USD, Decimal(percent), Decimal(fixed), **values)
-
-
-def a_bps(bps: str, cap: str | None = None) -> Bps:
-    return Bps(USD, Decimal(bps), None if cap is None else Decimal(cap))
-
-
-def some_bulk(*ends_bps_and_caps: tuple[str | None, str, str | None]) -> BulkBps:
-    return BulkBps(
-        USD,
-        tuple(
-            BpsTier(None if end is None else Decimal(end), Decimal(bps), None if cap is None else Decimal(cap))
-            for end, bps, cap in ends_bps_and_caps
-        ),
-    )
-
+from penstock.rater.pricing.used import Used
+from unit.rater.eventful import a_bps, a_percentage, cost, events, parts, priced, some_bulk
+from unit.rater.rating import usd
 
 FOUR = ("100", "200", "300", "400")
 MIXED = ("50", "100", "250", "400")
@@ -290,97 +250,12 @@ def test_a_price_of_events_cannot_be_told_from_a_total() -> None:
         amount_of(a_percentage("1"), Used(Decimal(100)))
 
 
-EVERY_MODEL: tuple[Price, ...] = (
-    a_percentage("1.3", "2", free_events="2", free_amount="250", minimum="1", maximum="4"),
-    a_percentage("1.3", "2", free_amount="250"),
-    a_bps("25", "0.5"),
-    some_bulk(("1000", "125", "5"), (None, "100", "4")),
-    Dynamic(USD, default_rate=Decimal("0.3")),
-    Dynamic(USD, Brings.AMOUNT, Decimal("0.3")),
-)
+def test_a_discount_and_a_maximum_go_around_a_price_of_events() -> None:
+    """Example 21 less 10 %: 21.00 is 18.90; and at most 20."""
+    price = a_percentage("1.3", "2")
 
-
-@pytest.mark.parametrize("price", EVERY_MODEL)
-@given(quantities=st.lists(st.tuples(signed, st.integers(0, 3)), max_size=8), seed=st.integers())
-def test_in_which_order_events_arrive_changes_nothing(
-    price: Price, quantities: list[tuple[Decimal, int]], seed: int
-) -> None:
-    used = [UsedEvent(june(1, hour), f"e{n}", quantity) for n, (quantity, hour) in enumerate(quantities)]
-    shuffled = random.Random(seed).sample(used, len(used))
-
-    assert priced(price, tuple(used)) == priced(price, tuple(shuffled))
-
-
-@given(st.lists(signed, max_size=8), shares)
-@exact
-def test_a_bare_percentage_is_a_unit_price(quantities: list[Decimal], percent: Decimal) -> None:
-    unit_price = PerUnit(USD, percent.scaleb(-2))
-
-    assert amount_of(unit_price, Used(by_event=events(*quantities))).amount == cost(
-        Percentage(USD, percent), *quantities
-    )
-
-
-@given(st.lists(signed, max_size=8), shares)
-@exact
-def test_basis_points_without_a_cap_are_a_unit_price(quantities: list[Decimal], bps: Decimal) -> None:
-    expected = amount_of(PerUnit(USD, bps.scaleb(-4)), Used(by_event=events(*quantities))).amount
-
-    assert expected == cost(Bps(USD, bps), *quantities)
-    assert expected == cost(BulkBps(USD, (BpsTier(None, bps),)), *quantities)
-
-
-limits = st.none() | numbers
-
-
-@st.composite
-def percentages(draw: st.DrawFn) -> Percentage:
-    ends = sorted(draw(st.tuples(numbers, numbers)))
-    free_events = draw(st.none() | st.integers(0, 6))
-    return Percentage(
-        USD,
-        draw(shares),
-        draw(numbers),
-        None if free_events is None else Decimal(free_events),
-        draw(limits),
-        draw(st.sampled_from([None, ends[0]])),
-        draw(st.sampled_from([None, ends[1]])),
-    )
-
-
-@given(percentages(), st.lists(numbers, max_size=8), st.integers(0, 8), numbers)
-@exact
-def test_more_free_events_or_a_larger_free_amount_never_cost_more(
-    price: Percentage, quantities: list[Decimal], more_events: int, more: Decimal
-) -> None:
-    def changed(**fields: Decimal | None) -> Decimal:
-        values: dict[str, Any] = {name: getattr(price, name) for name in Percentage.__struct_fields__} | fields
-        return cost(Percentage(**values), *quantities)
-
-    events_free, amount_free = price.free_events or ZERO, price.free_amount or ZERO
-
-    assert changed(free_events=events_free + more_events) <= changed(free_events=events_free)
-    assert changed(free_amount=amount_free + more) <= changed(free_amount=amount_free)
-
-
-@given(percentages(), st.lists(numbers, min_size=1, max_size=8))
-@exact
-def test_what_all_events_cost_lies_between_the_minimums_and_the_maximums_of_the_paid_ones(
-    price: Percentage, quantities: list[Decimal]
-) -> None:
-    paid = len(quantities)
-    if price.free_events is not None or price.free_amount is not None:
-        running = [exact(sum)(quantities[: n + 1], ZERO) for n in range(len(quantities))]
-        paid -= sum(
-            (price.free_events is None or n < price.free_events)
-            and (price.free_amount is None or total < price.free_amount)
-            for n, total in enumerate(running)
-        )
-
-    total = cost(price, *quantities)
-
-    assert (price.minimum or ZERO) * paid <= total
-    assert price.maximum is None or total <= price.maximum * paid
+    assert Decimal("18.90") == cost(Discounted(USD, price, percent=Decimal(10)), *FOUR)
+    assert Decimal(20) == cost(Bounded(USD, price, maximum=Decimal(20)), *FOUR)
 
 
 @pytest.mark.parametrize(
@@ -409,8 +284,11 @@ def test_what_all_events_cost_lies_between_the_minimums_and_the_maximums_of_the_
         (some_bulk(("10", "1", "1"), (None, "1", None)), None),
         (Dynamic(USD, default_rate=Decimal(-1)), "default_rate must be zero or more"),
         (Dynamic(USD), None),
-        (usd("-1"), None),
     ],
 )
-def test_what_is_wrong_with_a_price_is_named(price: Price, fault: str | None) -> None:
-    assert fault == fault_of_event_price(price)
+def test_what_is_wrong_with_a_price_is_named(price: AnyPrice, fault: str | None) -> None:
+    assert fault == fault_of_event_price(price) == fault_of_price(price)
+
+
+def test_a_price_that_reads_no_events_has_no_fault_of_events() -> None:
+    assert fault_of_event_price(usd("-1")) is None
