@@ -10,7 +10,7 @@ from decimal import Decimal
 
 import msgspec
 
-from penstock.kernel.quantity import EXACT, to_text
+from penstock.kernel.quantity import EXACT, exact, to_text
 
 _ROUNDING = decimal.Context(prec=EXACT.prec, rounding=decimal.ROUND_HALF_UP, Emin=-999, Emax=999)
 
@@ -65,6 +65,17 @@ def is_bookable(value: Decimal, unit: Unit) -> bool:
 
 
 def round_to_step(value: Decimal, unit: Unit) -> Decimal:
-    """Round an exact amount to the unit's smallest step, half away from zero. The only rounding of money there is."""
+    """Round an exact amount to the unit's smallest step, half away from zero.
+
+    Money is rounded nowhere but here and in `divided_to_step`.
+    """
     rounded = value.quantize(unit.step, context=_ROUNDING)
     return rounded if rounded else rounded.copy_abs()  # a negative amount below half a step is 0, not -0
+
+
+@exact
+def divided_to_step(value: Decimal, by: int, unit: Unit) -> Decimal:
+    """The quotient of an exact amount, which may have no end, rounded as `round_to_step` does, and once."""
+    steps = abs(value).scaleb(unit.decimals)
+    rounded = ((2 * steps + by) // (2 * by)).scaleb(-unit.decimals)
+    return -rounded if value < 0 and rounded else rounded

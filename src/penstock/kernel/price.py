@@ -7,6 +7,7 @@ nothing else (DESIGN.md section 7).
 from __future__ import annotations
 
 from decimal import Decimal
+from enum import Enum
 
 import msgspec
 
@@ -159,6 +160,56 @@ class Discounted(PriceAround, frozen=True, tag="DISCOUNTED"):
     percent: Decimal = ZERO
 
 
+class Percentage(Price, frozen=True, tag="PERCENTAGE"):
+    """Each event costs `percent` of its quantity, which is an amount, and `fixed` for itself.
+
+    The first `free_events` events are free, or the first `free_amount` of quantity; with both, what both make free.
+    What an event that is not free costs lies between `minimum` and `maximum`.
+    """
+
+    percent: Decimal
+    fixed: Decimal = ZERO
+    free_events: Decimal | None = None
+    free_amount: Decimal | None = None
+    minimum: Decimal | None = None
+    maximum: Decimal | None = None
+
+
+class Bps(Price, frozen=True, tag="BPS"):
+    """Each event costs `bps` ten-thousandths of its quantity, which is an amount, but no more than `cap`."""
+
+    bps: Decimal
+    cap: Decimal | None = None
+
+
+class BpsTier(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where the period's total is at most `up_to` (None = open-ended), each event costs `bps`, but at most `cap`."""
+
+    up_to: Decimal | None
+    bps: Decimal
+    cap: Decimal | None = None
+
+
+class BulkBps(Price, frozen=True, tag="BULK_BPS"):
+    """The tier in which the period's total lies prices every event."""
+
+    tiers: tuple[BpsTier, ...]
+
+
+class Brings(Enum):
+    """What an event says about its own price: what one of its units costs, or what it costs as a whole."""
+
+    RATE = "RATE"
+    AMOUNT = "AMOUNT"
+
+
+class Dynamic(Price, frozen=True, tag="DYNAMIC"):
+    """Each event brings what it costs. `default_rate` is for those that bring nothing; without it they are refused."""
+
+    brings: Brings = Brings.RATE
+    default_rate: Decimal | None = None
+
+
 AnyPrice = (
     PerUnit
     | Graduated
@@ -173,6 +224,10 @@ AnyPrice = (
     | Bounded
     | VolumeMinimum
     | Discounted
+    | Percentage
+    | Bps
+    | BulkBps
+    | Dynamic
 )
 
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.kernel.money import USD, Amount, Unit, is_bookable, round_to_step
+from penstock.kernel.money import USD, Amount, Unit, divided_to_step, is_bookable, round_to_step
+from penstock.kernel.quantity import exact
 
 JPY = Unit(id="jpy", name="JPY", decimals=0)
 KWD = Unit(id="kwd", name="KWD", decimals=3)
@@ -65,3 +66,35 @@ def test_rounding_is_bookable_symmetric_and_within_half_a_step(value: Decimal) -
     assert round_to_step(-value, USD) == -rounded
     assert abs(rounded - value) <= USD.step / 2
     assert not (rounded.is_signed() and rounded == 0)
+
+
+@pytest.mark.parametrize(
+    ("unit", "value", "by", "rounded"),
+    [
+        (USD, "10", 3, "3.33"),
+        (USD, "20", 3, "6.67"),
+        (USD, "-20", 3, "-6.67"),
+        (USD, "0.01", 2, "0.01"),
+        (USD, "-0.01", 2, "-0.01"),
+        (USD, "-0.01", 3, "0.00"),
+        (JPY, "1000", 3, "333"),
+        (KWD, "0.149", 3, "0.050"),
+    ],
+)
+def test_a_quotient_without_an_end_is_rounded_once(unit: Unit, value: str, by: int, rounded: str) -> None:
+    assert format(divided_to_step(Decimal(value), by, unit), "f") == rounded
+
+
+@given(
+    st.decimals(min_value=-(10**20), max_value=10**20, places=6), st.integers(1, 400), st.sampled_from([JPY, USD, KWD])
+)
+@exact
+def test_a_quotient_is_the_nearest_step_and_of_two_the_one_further_from_zero(
+    value: Decimal, by: int, unit: Unit
+) -> None:
+    rounded = divided_to_step(value, by, unit)
+
+    twice_off = 2 * abs(rounded * by - value)
+    assert is_bookable(rounded, unit)
+    assert twice_off < unit.step * by or (twice_off == unit.step * by and abs(rounded * by) > abs(value))
+    assert divided_to_step(value * by, by, unit) == round_to_step(value, unit)

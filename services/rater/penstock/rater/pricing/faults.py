@@ -8,11 +8,15 @@ from typing import Any
 from penstock.kernel.price import (
     AnyPrice,
     Bounded,
+    Bps,
+    BulkBps,
     Discounted,
+    Dynamic,
     EachGroup,
     LargestGroup,
     Matrix,
     Package,
+    Percentage,
     Price,
     PriceAround,
     ScaledGroups,
@@ -22,6 +26,7 @@ from penstock.kernel.price import (
 )
 from penstock.rater.pricing.bounded import fault_of_bounded
 from penstock.rater.pricing.discounted import fault_of_discounted
+from penstock.rater.pricing.event_faults import fault_of_event_price
 from penstock.rater.pricing.group_keys import fault_of_keys
 from penstock.rater.pricing.matrix import fault_of_matrix
 from penstock.rater.pricing.package import fault_of_size
@@ -43,6 +48,10 @@ FAULTS: dict[type[Price], Callable[[Any], str | None]] = {
     ThresholdTotal: lambda price: fault_of_thresholds(price.thresholds),
     VolumeMinimum: lambda price: fault_of_thresholds(price.minimums),
     Discounted: fault_of_discounted,
+    Percentage: fault_of_event_price,
+    Bps: fault_of_event_price,
+    BulkBps: fault_of_event_price,
+    Dynamic: fault_of_event_price,
 }
 
 

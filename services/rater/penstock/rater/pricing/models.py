@@ -11,12 +11,16 @@ import msgspec
 from penstock.kernel.charge import Part
 from penstock.kernel.price import (
     Bounded,
+    Bps,
+    BulkBps,
     Discounted,
+    Dynamic,
     EachGroup,
     Graduated,
     LargestGroup,
     Matrix,
     Package,
+    Percentage,
     PerUnit,
     Price,
     ScaledGroups,
@@ -28,13 +32,17 @@ from penstock.kernel.price import (
 from penstock.kernel.quantity import exact
 from penstock.rater.pricing.around import AmountOf
 from penstock.rater.pricing.bounded import bounded
+from penstock.rater.pricing.bps import bps
+from penstock.rater.pricing.bulk_bps import bulk_bps
 from penstock.rater.pricing.discounted import discounted
+from penstock.rater.pricing.dynamic import dynamic
 from penstock.rater.pricing.each_group import each_group
 from penstock.rater.pricing.graduated import graduated
 from penstock.rater.pricing.largest_group import largest_group
 from penstock.rater.pricing.matrix import matrix
 from penstock.rater.pricing.package import package
 from penstock.rater.pricing.per_unit import per_unit
+from penstock.rater.pricing.percentage import percentage
 from penstock.rater.pricing.priced import NOTHING, Priced
 from penstock.rater.pricing.scaled_groups import scaled_groups
 from penstock.rater.pricing.threshold_total import threshold_total
@@ -55,7 +63,12 @@ TOTALS: dict[type[Price], Callable[[Any, Decimal], Priced]] = {
 GROUPS: dict[type[Price], Callable[[Any, Groups], Priced]] = {
     Matrix: matrix,
 }
-EVENTS: dict[type[Price], Callable[[Any, Sequence[UsedEvent]], Priced]] = {}
+EVENTS: dict[type[Price], Callable[[Any, Sequence[UsedEvent]], Priced]] = {
+    Percentage: percentage,
+    Bps: bps,
+    BulkBps: bulk_bps,
+    Dynamic: dynamic,
+}
 # Models around another price, which read what that one reads and are given `amount_of` to ask it.
 AROUND: dict[type[Price], Callable[[Any, Used, AmountOf], Priced]] = {
     EachGroup: each_group,

@@ -15,7 +15,7 @@ Groups = Mapping[GroupValues, Decimal]
 
 
 class UsedEvent(msgspec.Struct, frozen=True):
-    """What one event used. `rate` is a unit price that the event brings, in major units."""
+    """What one event used. `rate` is what it brings itself, in major units: its unit price, or its amount."""
 
     at: datetime
     id: str
