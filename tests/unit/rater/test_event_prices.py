@@ -19,14 +19,12 @@ from penstock.kernel.price import (
     Tier,
 )
 from penstock.kernel.quantity import ZERO
-from penstock.rater.pricing.event_faults import fault_of_event_price
 from penstock.rater.pricing.faults import fault_of_price
 from penstock.rater.pricing.models import amount_of
 from penstock.rater.pricing.percent_tiers import graduated_percentage, tiered_bps
 from penstock.rater.pricing.priced import Priced
 from penstock.rater.pricing.used import Used
 from unit.rater.eventful import a_bps, a_percentage, cost, events, parts, priced, some_bulk
-from unit.rater.rating import usd
 
 FOUR = ("100", "200", "300", "400")
 MIXED = ("50", "100", "250", "400")
@@ -261,17 +259,17 @@ def test_a_discount_and_a_maximum_go_around_a_price_of_events() -> None:
 @pytest.mark.parametrize(
     ("price", "fault"),
     [
-        (a_percentage("-1"), "percent must be zero or more"),
-        (a_percentage("1", "-0.01"), "fixed must be zero or more"),
-        (a_percentage("1", free_events="-1"), "free_events must be zero or more"),
+        (a_percentage("-1"), "percent: must be zero or more"),
+        (a_percentage("1", "-0.01"), "fixed: must be zero or more"),
+        (a_percentage("1", free_events="-1"), "free_events: must be zero or more"),
         (a_percentage("1", free_events="1.5"), "free_events must be a whole number"),
-        (a_percentage("1", free_amount="-1"), "free_amount must be zero or more"),
-        (a_percentage("1", minimum="-1"), "minimum must be zero or more"),
-        (a_percentage("1", maximum="-1"), "maximum must be zero or more"),
+        (a_percentage("1", free_amount="-1"), "free_amount: must be zero or more"),
+        (a_percentage("1", minimum="-1"), "minimum: must be zero or more"),
+        (a_percentage("1", maximum="-1"), "maximum: must be zero or more"),
         (a_percentage("1", minimum="2", maximum="1.99"), "minimum must not be above maximum"),
         (a_percentage("1", "2", free_events="2", free_amount="0.5", minimum="2", maximum="2"), None),
-        (a_bps("-1"), "bps must be zero or more"),
-        (a_bps("1", "-1"), "cap must be zero or more"),
+        (a_bps("-1"), "bps: must be zero or more"),
+        (a_bps("1", "-1"), "cap: must be zero or more"),
         (a_bps("0", "0"), None),
         (some_bulk(), "tiers: a tier list has at least one tier"),
         (some_bulk(("10", "1", None)), "tiers: the last tier must be open-ended"),
@@ -279,16 +277,12 @@ def test_a_discount_and_a_maximum_go_around_a_price_of_events() -> None:
             some_bulk(("9", "1", None), ("5", "1", None), (None, "1", None)),
             "tiers: tier 2 must end above 9, where it begins",
         ),
-        (some_bulk(("10", "1", None), (None, "-1", None)), "tiers[1].bps must be zero or more"),
-        (some_bulk(("10", "1", "-1"), (None, "1", None)), "tiers[0].cap must be zero or more"),
+        (some_bulk(("10", "1", None), (None, "-1", None)), "tiers[1].bps: must be zero or more"),
+        (some_bulk(("10", "1", "-1"), (None, "1", None)), "tiers[0].cap: must be zero or more"),
         (some_bulk(("10", "1", "1"), (None, "1", None)), None),
-        (Dynamic(USD, default_rate=Decimal(-1)), "default_rate must be zero or more"),
+        (Dynamic(USD, default_rate=Decimal(-1)), "default_rate: must be zero or more"),
         (Dynamic(USD), None),
     ],
 )
 def test_what_is_wrong_with_a_price_is_named(price: AnyPrice, fault: str | None) -> None:
-    assert fault == fault_of_event_price(price) == fault_of_price(price)
-
-
-def test_a_price_that_reads_no_events_has_no_fault_of_events() -> None:
-    assert fault_of_event_price(usd("-1")) is None
+    assert fault == fault_of_price(price)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from penstock.kernel.price import BulkBps
+from penstock.kernel.price import BulkBps, Tier
 from penstock.kernel.quantity import ZERO
 from penstock.rater.pricing.bps import capped
 from penstock.rater.pricing.priced import Priced, summed
+from penstock.rater.pricing.tiers import fault_of
 from penstock.rater.pricing.used import UsedEvent
+
+
+def fault_of_bulk_bps(price: BulkBps) -> str | None:
+    fault = fault_of([Tier(tier.up_to, tier.bps) for tier in price.tiers])
+    return None if fault is None else f"tiers: {fault}"
 
 
 def bulk_bps(price: BulkBps, events: Sequence[UsedEvent]) -> Priced:

@@ -8,10 +8,8 @@ from typing import Any
 from penstock.kernel.price import (
     AnyPrice,
     Bounded,
-    Bps,
     BulkBps,
     Discounted,
-    Dynamic,
     EachGroup,
     LargestGroup,
     Matrix,
@@ -25,12 +23,13 @@ from penstock.kernel.price import (
     VolumeMinimum,
 )
 from penstock.rater.pricing.bounded import fault_of_bounded
+from penstock.rater.pricing.bulk_bps import fault_of_bulk_bps
 from penstock.rater.pricing.discounted import fault_of_discounted
-from penstock.rater.pricing.event_faults import fault_of_event_price
 from penstock.rater.pricing.group_keys import fault_of_keys
 from penstock.rater.pricing.matrix import fault_of_matrix
 from penstock.rater.pricing.package import fault_of_size
 from penstock.rater.pricing.parameters import fault_of_parameters
+from penstock.rater.pricing.percentage import fault_of_percentage
 from penstock.rater.pricing.scaled_groups import fault_of_scaled_groups
 from penstock.rater.pricing.threshold_total import fault_of_thresholds
 
@@ -48,10 +47,8 @@ FAULTS: dict[type[Price], Callable[[Any], str | None]] = {
     ThresholdTotal: lambda price: fault_of_thresholds(price.thresholds),
     VolumeMinimum: lambda price: fault_of_thresholds(price.minimums),
     Discounted: fault_of_discounted,
-    Percentage: fault_of_event_price,
-    Bps: fault_of_event_price,
-    BulkBps: fault_of_event_price,
-    Dynamic: fault_of_event_price,
+    Percentage: fault_of_percentage,
+    BulkBps: fault_of_bulk_bps,
 }
 
 

@@ -13,6 +13,14 @@ from penstock.rater.pricing.priced import Priced, summed
 from penstock.rater.pricing.used import UsedEvent
 
 
+def fault_of_percentage(price: Percentage) -> str | None:
+    if price.free_events is not None and price.free_events % 1:
+        return "free_events must be a whole number"
+    if price.minimum is not None and price.maximum is not None and price.minimum > price.maximum:
+        return "minimum must not be above maximum"
+    return None
+
+
 class _Cost(NamedTuple):
     """One event: how much of its quantity is free and how much is paid, and what is added to the percentage."""
 
