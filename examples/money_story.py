@@ -27,6 +27,7 @@ from examples.vendor_day import CUSTOMERS
 from loadtest.server import Server
 
 Balances = Mapping[str, Mapping[str, Any]]
+_NUMBERS = ("quantity", "unit_price", "amount")
 _GRANTED = {CREDIT: CREDIT_CENTS, COMMIT: COMMIT_CENTS}
 
 
@@ -68,7 +69,7 @@ def _list_prices(server: Server, shop: Shop, names: Mapping[str, str]) -> dict[t
 
 def _explained_tiers(price: Mapping[str, Any]) -> Prices:
     """Of an explanation, whose prices are in major units."""
-    tiers = price["tiers"] or [{"up_to": None, "unit_price": price["unit_price"]}]
+    tiers = price.get("tiers") or [{"up_to": None, "unit_price": price["unit_price"]}]
     return tuple(Tier(tier["up_to"], Decimal(tier["unit_price"]).scaleb(2)) for tier in tiers)
 
 
@@ -138,7 +139,7 @@ def show_explanation(server: Server, shop: Shop, invoice: Mapping[str, Any], bal
     cells = _cells_total(server, shop, invoice)
     expect("the quantity of the charge", quantity, cells)
     expect("its override", price["origin"].get("override_id"), shop.override)
-    tiers = [{name: Decimal(part[name]) for name in part} for part in price["tiers"]]
+    tiers = [part | {name: Decimal(part[name]) for name in _NUMBERS} for part in price["parts"]]
     expect("the quantity of its tiers", sum((tier["quantity"] for tier in tiers), ZERO), quantity)
     expect("the amount of its tiers", sum((tier["amount"] for tier in tiers), ZERO), amount)
     say(f"  quantity  {number(quantity)}, the total of the metric's cells in the period, as /v1/usage/groups answers")

@@ -10,8 +10,8 @@ import metronome
 import pytest
 
 from penstock.kernel.money import USD
-from penstock.kernel.price import PerUnit
-from unit.rater.rating import JUNE, NOW, Used, graduated_usd, june, some_terms, usd
+from penstock.kernel.price import Bounded, PerUnit, Volume
+from unit.rater.rating import JUNE, NOW, Used, graduated_usd, june, some_terms, tiers, usd
 from unit.rater.serving import JANUARY, Server, a_flat_rate, a_rate_card, a_usage_product
 
 
@@ -59,6 +59,52 @@ def test_a_price_keeps_every_digit_of_its_text(server: Server, client: metronome
     assert '"price":12345678901234567890123456.123456789012' in answer.text
     (shelved,) = server.shelf.rates("tenant-1", card_id)
     assert shelved.rate.price == PerUnit(USD, Decimal("123456789012345678901234.56123456789012"))
+
+
+def test_a_custom_rate_is_any_price_of_a_quantity_in_major_units(server: Server, client: metronome.Metronome) -> None:
+    product_id, card_id = a_usage_product(client), a_rate_card(client)
+    tier_list = [{"up_to": "100", "unit_price": "0.15"}, {"up_to": None, "unit_price": "0.1"}]
+    volume = {"model": "VOLUME", "tiers": tier_list}
+    price: dict[str, object] = {"model": "BOUNDED", "price": volume, "minimum": "5", "maximum": None}
+
+    added = client.v1.contracts.rate_cards.rates.add(
+        rate_card_id=card_id,
+        product_id=product_id,
+        entitled=True,
+        rate_type="CUSTOM",
+        custom_rate=price,
+        starting_at=JANUARY,
+    )
+
+    assert (added.data.rate_type, added.data.price, added.data.custom_rate) == ("CUSTOM", None, price)
+    (shelved,) = server.shelf.rates("tenant-1", card_id)
+    assert shelved.rate.price == Bounded(USD, Volume(USD, tiers(("100", "0.15"), (None, "0.1"))), Decimal(5))
+
+
+@pytest.mark.parametrize(
+    ("price", "status", "field"),
+    [
+        (None, 400, "custom_rate"),
+        (5, 400, "custom_rate"),
+        ({"model": "PER_UNIT"}, 400, "custom_rate.unit_price"),
+        ({"model": "PACKAGE", "size": -5, "package_price": 1}, 422, "custom_rate.size"),
+        ({"model": "PACKAGE", "size": 0, "package_price": 1}, 422, "custom_rate.size"),
+        ({"model": "PER_UNIT", "unit_price": "0." + "1" * 60}, 400, "custom_rate.unit_price"),
+        ({"model": "NONE"}, 422, "custom_rate.model"),
+        ({"model": "PERCENTAGE", "percent": 2}, 422, "custom_rate"),
+        ({"model": "EACH_GROUP", "keys": ["a"], "price": {"model": "PER_UNIT", "unit_price": 1}}, 422, "custom_rate"),
+    ],
+)
+def test_what_is_no_price_of_a_quantity_is_refused_by_name(
+    server: Server, client: metronome.Metronome, price: Any, status: int, field: str
+) -> None:
+    product_id, card_id = a_usage_product(client), a_rate_card(client)
+    body = a_flat_rate(product_id, rate_card_id=card_id, rate_type="CUSTOM", custom_rate=price)
+
+    answer = server.post("/v1/contract-pricing/rate-cards/addRate", body)
+
+    assert (answer.status_code, answer.json()["field"]) == (status, field)
+    assert list(server.shelf.rates("tenant-1", card_id)) == []
 
 
 def test_many_rates_are_added_at_once_and_those_in_force_are_listed(client: metronome.Metronome) -> None:
@@ -118,7 +164,7 @@ def test_rates_are_selected(client: metronome.Metronome, selector: Any, prices: 
     [
         ({"product_id": "unknown"}, 404, "product_id"),
         ({"rate_type": "PERCENTAGE"}, 422, "rate_type"),
-        ({"rate_type": "custom"}, 422, "rate_type"),
+        ({"rate_type": "custom"}, 400, "custom_rate"),
         ({"price": None}, 400, "price"),
         ({"price": -1}, 400, "price"),
         ({"price": "NaN"}, 400, "price"),

@@ -14,7 +14,7 @@ from penstock.kernel.charge import Part
 from penstock.kernel.price import AnyPrice, PerUnit, Price
 from penstock.kernel.problems import Problem
 from penstock.kernel.quantity import ZERO
-from penstock.rater import price_request
+from penstock.rater import price_body
 from penstock.rater.price_answer import price_anything, replay, view
 from penstock.rater.pricing import catalogue, models
 from penstock.rater.pricing.priced import Priced, summed
@@ -79,7 +79,7 @@ def _new_models(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(models.GROUPS, new[0], by_region)
     monkeypatch.setitem(models.EVENTS, new[1], by_event)
     monkeypatch.setitem(models.TOTALS, new[2], twice)
-    monkeypatch.setattr(price_request, "AnyPrice", AnyPrice | ByRegion | ByEvent | Twice)
+    monkeypatch.setattr(price_body, "AnyPrice", AnyPrice | ByRegion | ByEvent | Twice)
 
 
 BY_REGION: dict[str, Any] = {

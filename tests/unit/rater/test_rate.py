@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from penstock.kernel.charge import Charge
 from penstock.kernel.meter import Aggregation
 from penstock.kernel.money import USD
-from penstock.kernel.price import AnyPrice, Graduated, PriceInterval
+from penstock.kernel.price import (
+    AnyPrice,
+    Bounded,
+    Discounted,
+    Graduated,
+    Package,
+    PriceInterval,
+    TieredPackage,
+    Volume,
+)
 from penstock.kernel.quantity import exact, to_text
 from penstock.kernel.window import Span
 from penstock.rater.pricing.models import amount_between
@@ -268,6 +277,11 @@ price_lists = st.lists(
             usd("0"),
             graduated_usd(("100", "0.015"), ("1000.5", "0.005"), (None, "0.0031")),
             Graduated(USD, tiers(("0.5", "7"), (None, "0.001"))),
+            Volume(USD, tiers(("100", "0.015"), (None, "0.0031"))),
+            Package(USD, Decimal(50), Decimal("0.335"), Decimal(7)),
+            TieredPackage(USD, Decimal(50), tiers(("120", "0.335"), (None, "0.1"))),
+            Bounded(USD, usd("0.0123"), Decimal("1.11"), Decimal("2.22")),
+            Discounted(USD, graduated_usd(("100", "0.015"), (None, "0.0031")), Decimal(20), Decimal("0.5"), Decimal(3)),
         ]
     ),
     min_size=1,

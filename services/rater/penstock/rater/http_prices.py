@@ -16,7 +16,10 @@ from penstock.kernel.money import USD
 from penstock.kernel.price import AnyPrice, Graduated, PerUnit, Tier
 from penstock.kernel.problems import BadRequest, OutOfRange, Unprocessable
 from penstock.kernel.quantity import ZERO, bounded, exact, to_text
+from penstock.rater.price_body import price_view, read_price
+from penstock.rater.pricing.catalogue import reads_of
 from penstock.rater.pricing.tiers import fault_of
+from penstock.web.exact_json import decode_exact
 
 
 class Scale(Enum):
@@ -41,6 +44,7 @@ class PriceBody(msgspec.Struct, kw_only=True):
     tiers: list[TierBody] | None = None
     credit_type_id: str | None = None
     commit_rate: Any = None
+    custom_rate: msgspec.Raw = msgspec.Raw(b"null")  # read where no number becomes binary
 
 
 @exact
@@ -56,9 +60,22 @@ def price_of(body: PriceBody, scale: Scale, place: str = "") -> AnyPrice:
         return PerUnit(USD, _major(body.price, scale, f"{place}price"))
     if body.rate_type.upper() == "TIERED":
         return Graduated(USD, _tiers(body.tiers or [], scale, f"{place}tiers"))
+    if body.rate_type.upper() == "CUSTOM":
+        return _custom(body.custom_rate, f"{place}custom_rate")
     raise Unprocessable(
-        f"rate_type {body.rate_type.upper()} is not supported: FLAT or TIERED", field=f"{place}rate_type"
+        f"rate_type {body.rate_type.upper()} is not supported: FLAT, TIERED or CUSTOM", field=f"{place}rate_type"
     )
+
+
+def _custom(raw: msgspec.Raw, place: str) -> AnyPrice:
+    """Any price of a total, as `POST /v1/price` takes it: in major units, not in cents."""
+    given = decode_exact(bytes(raw))
+    if not isinstance(given, dict):
+        raise BadRequest("a CUSTOM rate needs a custom_rate: a model and its parameters", field=place)
+    price = read_price(given, USD, place)
+    if reads_of(price) != "quantity":
+        raise Unprocessable(f"a rate's price reads a quantity, and this one reads {reads_of(price)}", field=place)
+    return price
 
 
 def _tiers(bodies: Sequence[TierBody], scale: Scale, place: str) -> tuple[Tier, ...]:
@@ -94,16 +111,22 @@ def _number(value: Decimal, field: str) -> Decimal:
 def rate_view(price: AnyPrice, group_values: dict[str, str | None] | None) -> dict[str, Any]:
     """A price as the API answers it: USD in cents, tiers by width."""
     return {
-        "rate_type": "FLAT" if isinstance(price, PerUnit) else "TIERED",
+        "rate_type": _rate_type(price),
         "price": _cents(price.unit_price) if isinstance(price, PerUnit) else None,
-        "tiers": _widths(price.tiers) if isinstance(price, Graduated) else None,
+        "tiers": _widths(price.tiers) if isinstance(price, Graduated) and _rate_type(price) == "TIERED" else None,
         "credit_type": {"id": price.unit.id, "name": price.unit.name},
         "pricing_group_values": group_values,
         "commit_rate": None,
-        "custom_rate": None,
+        "custom_rate": price_view(price) if _rate_type(price) == "CUSTOM" else None,
         "is_prorated": None,
         "quantity": None,
     }
+
+
+def _rate_type(price: AnyPrice) -> str:
+    if isinstance(price, PerUnit):
+        return "FLAT"
+    return "TIERED" if isinstance(price, Graduated) and not any(tier.flat for tier in price.tiers) else "CUSTOM"
 
 
 def _widths(tiers: Sequence[Tier]) -> list[dict[str, Decimal | None]]:

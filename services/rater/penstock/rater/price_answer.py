@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-import msgspec
-
 from penstock.kernel.money import round_to_step
 from penstock.kernel.problems import BadRequest, Unprocessable
 from penstock.kernel.quantity import exact, to_text
+from penstock.rater.price_body import plain, price_view
 from penstock.rater.price_request import Question, question_of
 from penstock.rater.pricing.catalogue import reads_of
 from penstock.rater.pricing.models import amount_of
@@ -74,15 +73,15 @@ def _model(question: Question) -> str:
 @exact
 def view(answer: Answer) -> dict[str, Any]:
     """The answer as the API writes it: every number a decimal string."""
-    currency = _plain(answer.question.currency)
+    currency = plain(answer.question.currency)
     return {
         "amount": format(answer.amount, "f"),
         "exact": to_text(answer.priced.amount),
         "currency": currency,
         "explanation": {
-            "price": _without_unit(_plain(answer.question.price), _plain(answer.question.price.unit)),
+            "price": price_view(answer.question.price),
             "currency": currency,
-            "used": _plain(answer.question.given),
+            "used": plain(answer.question.given),
             "parts": parts_of(answer),
             "rounding": rounding_of(answer),
         },
@@ -90,31 +89,10 @@ def view(answer: Answer) -> dict[str, Any]:
 
 
 def parts_of(answer: Answer) -> list[dict[str, Any]]:
-    return [_plain(part) for part in answer.priced.parts]
+    return [plain(part) for part in answer.priced.parts]
 
 
 def rounding_of(answer: Answer) -> dict[str, str]:
     """`difference` is what rounding added."""
     step, difference = answer.question.price.unit.step, answer.amount - answer.priced.amount
     return {"step": format(step, "f"), "mode": ROUNDING_MODE, "difference": to_text(difference)}
-
-
-def _plain(value: object) -> Any:
-    return _texts(msgspec.to_builtins(value, builtin_types=(Decimal,)))
-
-
-def _texts(value: Any) -> Any:
-    """Decimals as text without an exponent."""
-    if isinstance(value, Decimal):
-        return to_text(value)
-    if isinstance(value, dict):
-        return {key: _texts(item) for key, item in value.items()}
-    return [_texts(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _without_unit(price: Any, unit: dict[str, Any]) -> Any:
-    """The unit of a price, and of those that it holds, is the currency beside it."""
-    if isinstance(price, dict):
-        kept = {key: item for key, item in price.items() if not (key == "unit" and item == unit)}
-        return {key: _without_unit(item, unit) for key, item in kept.items()}
-    return [_without_unit(item, unit) for item in price] if isinstance(price, list) else price

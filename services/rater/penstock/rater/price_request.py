@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, NamedTuple, get_args, get_origin
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
 from penstock.kernel.meter import GroupValue
 from penstock.kernel.money import CURRENCIES, Unit
-from penstock.kernel.price import AnyPrice, GroupValues, Price
+from penstock.kernel.price import AnyPrice, GroupValues
 from penstock.kernel.problems import BadRequest, Unprocessable
-from penstock.rater.pricing.catalogue import MODELS, structs_in
-from penstock.rater.pricing.faults import fault_of_price
-from penstock.rater.pricing.parameters import fault_of_parameters
+from penstock.rater.price_body import read_price
 from penstock.rater.pricing.used import Used, UsedEvent
 from penstock.web.exact_json import below, convert_exact
 from penstock.web.instant import as_utc
@@ -86,11 +83,11 @@ def question_of(asked: Any) -> Question:
     """A request, or an explanation, as `decode_exact` gives it. Raise a `Problem` that names the field."""
     if isinstance(asked, dict) and "used" in asked:
         told = convert_exact(asked, Explanation)
-        price, used = _price_in(told.price, told.currency), _used(told.used, "used")
+        price, used = read_price(told.price, _unit(told.currency)), _used(told.used, "used")
         return Question(price, used, told.used, _written(told.currency), told.parts, told.rounding)
     body = convert_exact(asked, PriceRequest)
     given = UsedBody(quantity=body.quantity, groups=body.groups, events=body.events)
-    return Question(_price_in(body.price, body.currency), _used(given, ""), given, _written(body.currency))
+    return Question(read_price(body.price, _unit(body.currency)), _used(given, ""), given, _written(body.currency))
 
 
 def _written(currency: str | UnitBody) -> str | UnitBody:
@@ -107,47 +104,6 @@ def _unit(currency: str | UnitBody) -> Unit:
     if code in CURRENCIES:
         raise Unprocessable(f'{code} is a currency: write "currency": "{code}"', field="currency.name")
     return Unit(currency.name, currency.name, currency.decimals)
-
-
-def _price_in(raw: dict[str, Any], currency: str | UnitBody) -> AnyPrice:
-    unit = msgspec.to_builtins(_unit(currency))
-    price: AnyPrice = convert_exact(_with_unit(raw, AnyPrice, unit, "price"), AnyPrice, "price")  # type: ignore[arg-type]  # a union is no type
-    placed = fault_of_parameters(price)
-    if placed is not None:
-        raise Unprocessable(placed.why, field=below("price", placed.place))
-    fault = fault_of_price(price)
-    if fault is not None:
-        parameter = fault.partition(" ")[0].rstrip(":")
-        is_named = re.split(r"[.\[]", parameter)[0] in price.__struct_fields__
-        raise Unprocessable(fault, field=below("price", parameter) if is_named else "price")
-    return price
-
-
-def _with_unit(raw: Any, kind: Any, unit: dict[str, Any], place: str) -> Any:
-    """`raw`, which is to become a `kind`, with the unit in every price of it: a model may hold another price."""
-    nouns = list(structs_in(kind))
-    if isinstance(raw, list):
-        return [_with_unit(item, kind, unit, f"{place}[{index}]") for index, item in enumerate(raw)]
-    if not isinstance(raw, dict) or not nouns:
-        return raw
-    if get_origin(kind) is dict:
-        return {key: _with_unit(item, get_args(kind)[1], unit, below(place, key)) for key, item in raw.items()}
-    is_price = issubclass(nouns[0], Price)
-    noun = _model(raw, place) if is_price else nouns[0]
-    kinds = {field.encode_name: field.type for field in msgspec.structs.fields(noun)}
-    filled = {key: _with_unit(item, kinds.get(key), unit, below(place, key)) for key, item in raw.items()}
-    return filled | {"model": noun.__struct_config__.tag, "unit": unit} if is_price else filled
-
-
-def _model(raw: dict[str, Any], place: str) -> type[Price]:
-    if "unit" in raw:
-        raise BadRequest("the unit of a price is the request's currency", field=below(place, "unit"))
-    if "model" not in raw:
-        raise BadRequest("this field is required", field=below(place, "model"))
-    name = raw["model"]
-    if not isinstance(name, str) or name.upper() not in MODELS:
-        raise Unprocessable(f"no such model; there are {', '.join(sorted(MODELS))}", field=below(place, "model"))
-    return MODELS[name.upper()]
 
 
 def _used(body: UsedBody, place: str) -> Used:

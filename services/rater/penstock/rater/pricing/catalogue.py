@@ -11,19 +11,18 @@ import msgspec
 
 from penstock.kernel.price import AnyPrice, Price
 from penstock.kernel.quantity import to_text
-from penstock.rater.pricing.models import EVENTS, GROUPS, TOTALS
+from penstock.rater.pricing.models import AROUND, EVENTS, GROUPS, TOTALS
 
 MODELS: dict[str, type[Price]] = {str(model.__struct_config__.tag): model for model in get_args(AnyPrice)}
 _READS = (("quantity", TOTALS), ("groups", GROUPS), ("events", EVENTS))
+_ORDER = [None, *(name for name, _ in _READS)]
 
 
 def reads_of(price: Price) -> str | None:
-    """What a price, or the first of those that it holds, reads: quantity, groups or events."""
-    own = _reads(type(price))
-    if own is not None:
-        return own
+    """The most that a price, or one that it holds, reads: quantity, groups or events."""
     held = (getattr(price, name) for name in price.__struct_fields__)
-    return next((reads_of(inner) for inner in held if isinstance(inner, Price)), None)
+    inner = [reads_of(value) for value in held if isinstance(value, Price)]
+    return max([_reads(type(price)), *inner], key=_ORDER.index)
 
 
 def structs_in(kind: Any) -> Iterator[type[msgspec.Struct]]:
@@ -45,6 +44,8 @@ def models_table() -> str:
 
 
 def _reads(model: type[Price]) -> str | None:
+    if model in AROUND and "keys" in model.__struct_fields__:
+        return "groups"
     return next((what for what, registry in _READS if model in registry), None)
 
 
