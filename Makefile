@@ -13,6 +13,9 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 RUNTIME := $(VENV)/.runtime
 COMPLETE := $(VENV)/.complete
 
+# Two files of tests at a time: many tests wait for processes. ARGS="-n 0" runs one after the other.
+SIDE_BY_SIDE := -n 2 --dist loadfile
+
 .DEFAULT_GOAL := help
 .PHONY: help venv demo up test test-fast lint faults bench bench-kafka kafka clickhouse postgres proto clean
 
@@ -26,10 +29,10 @@ up: $(RUNTIME) ## run Penstock here; options go in ARGS="--http-port 8600"
 	@$(BIN)/penstock up $(ARGS)
 
 test: lint ## lint, types, imports and every test
-	@$(BIN)/python -m pytest -q $(ARGS)
+	@$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) $(ARGS)
 
 test-fast: $(COMPLETE) ## the tests that take under two minutes
-	@$(BIN)/python -m pytest -q -m 'not slow and not faults' $(ARGS)
+	@$(BIN)/python -m pytest -q -m 'not slow and not faults' $(SIDE_BY_SIDE) $(ARGS)
 
 lint: $(COMPLETE) ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff check --quiet
