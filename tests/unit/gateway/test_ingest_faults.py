@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from penstock.gateway.coalescer import CoalescerSettings
+from penstock.gateway.coalescer import LINGER_EVENTS_MAX, CoalescerSettings
 from penstock.gateway.ingest import Gateway, GatewaySettings
 from penstock.kernel.problems import LogUnavailable, TooMany
 from penstock.log.memory import MemoryLog
@@ -48,7 +48,12 @@ def test_a_copy_of_an_id_in_flight_gets_the_outcome_of_that_append() -> None:
     asyncio.run(story())
 
 
-def test_other_ids_are_appended_while_an_append_is_under_way() -> None:
+def many(name: str, *others: object) -> bytes:
+    """As many events as are worth an append beside another."""
+    return a_body(*(an_event(f"{name}-{n}") for n in range(LINGER_EVENTS_MAX)), *others)
+
+
+def test_few_events_wait_for_the_append_under_way_and_share_the_next() -> None:
     async def story() -> None:
         log = FailingLog()
         async with a_gateway(log) as gateway:
@@ -57,9 +62,26 @@ def test_other_ids_are_appended_while_an_append_is_under_way() -> None:
             for name in "abcd":
                 sent.append(asyncio.create_task(gateway.ingest("t", a_body(an_event(name)))))
                 await asyncio.sleep(0.01)
-            assert log.appends == NO_LINGER.coalescer.appends_max == 3
+            assert log.appends == 1
             log.held.set()
             assert [counts(await answer) for answer in sent] == [(1, 0, 0, 0)] * 4
+            assert log.appends == 2
+
+    asyncio.run(story())
+
+
+def test_other_ids_are_appended_while_an_append_is_under_way() -> None:
+    async def story() -> None:
+        log = FailingLog()
+        async with a_gateway(log) as gateway:
+            log.held.clear()
+            sent = []
+            for name in "abcd":
+                sent.append(asyncio.create_task(gateway.ingest("t", many(name))))
+                await asyncio.sleep(0.05)
+            assert log.appends == NO_LINGER.coalescer.appends_max == 3
+            log.held.set()
+            assert [counts(await answer) for answer in sent] == [(LINGER_EVENTS_MAX, 0, 0, 0)] * 4
 
     asyncio.run(story())
 
@@ -70,17 +92,17 @@ def test_a_copy_of_an_id_whose_append_failed_is_appended_itself() -> None:
         async with a_gateway(log) as gateway:
             log.held.clear()
             log.failing = {0}
-            first = asyncio.create_task(gateway.ingest("t", a_body(an_event("a"))))
-            await asyncio.sleep(0.01)
-            copy = asyncio.create_task(gateway.ingest("t", a_body(an_event("a"), an_event("b"))))
-            await asyncio.sleep(0.01)
+            first = asyncio.create_task(gateway.ingest("t", many("a")))
+            await asyncio.sleep(0.05)
+            copy = asyncio.create_task(gateway.ingest("t", many("b", an_event("a-7"))))
+            await asyncio.sleep(0.05)
             assert log.appends == 1
             log.failing = set()
             log.held.set()
             with pytest.raises(LogUnavailable):
                 await first
-            assert counts(await copy) == (2, 0, 0, 0)
-            assert await logged_ids(log) == ["a", "b"]
+            assert counts(await copy) == (LINGER_EVENTS_MAX + 1, 0, 0, 0)
+            assert len(await logged_ids(log)) == LINGER_EVENTS_MAX + 1
 
     asyncio.run(story())
 

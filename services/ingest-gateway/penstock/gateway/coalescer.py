@@ -120,6 +120,8 @@ class Coalescer:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.linger_ms / 1000):
                 await self._enough.wait()
+        if not self._enough.is_set():  # few events are not worth an append beside another
+            await self._in_flight.landed()
         group: list[_Waiting] = []
         events = body_bytes = 0
         while self._queue:
