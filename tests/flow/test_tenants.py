@@ -82,16 +82,11 @@ def every_route() -> dict[str, Any]:
 def asked(ids: Mapping[str, str]) -> dict[str, tuple[str, Body | None]]:
     """For every route what a stranger gets who knows all of the tenant's ids, and the body it sends."""
     start = month_of(yesterday())[0]
-    customer, card = {"customer_id": ids["customer_id"]}, {"rate_card_id": ids["rate_card_id"]}
-    contract = customer | {"contract_id": ids["contract_id"]}
-    instant, rate = rfc3339(start), a_rate_body(ids["product_id"], start, price=1)
-    days = {"starting_on": instant, "ending_before": rfc3339(start + timedelta(days=40)), "window_size": "NONE"}
-    entry = {"id": ids["commit_id"], "segment_id": ids["segment_id"], "amount": 1, "reason": "mine"}
-    product = {"name": "Mine", "type": "USAGE", "billable_metric_id": ids["metric_id"]}
+    customer = {"customer_id": ids["customer_id"]}
+    days = {"starting_on": rfc3339(start), "ending_before": rfc3339(start + timedelta(days=40)), "window_size": "NONE"}
     quarters = {"starting_on": rfc3339(yesterday()), "ending_before": rfc3339(yesterday() + timedelta(hours=1))}
     customers = {"customer_ids": [ids["customer_id"]]}
-    override = {"product_id": ids["product_id"], "rate_type": "flat", "price": 0}
-    return {
+    return asked_of_prices(ids) | {
         "POST /v1/api-keys": (OWN, {"name": "second", "scopes": ["read"]}),
         "GET /v1/api-keys": (OWN, None),
         "POST /v1/api-keys/{key_id}/rotate": (NOT_FOUND, {}),
@@ -120,6 +115,19 @@ def asked(ids: Mapping[str, str]) -> dict[str, tuple[str, Body | None]]:
         "POST /v1/events/void": (OWN, {"transaction_id": ids["transaction_id"]}),
         "GET /v1/events/corrections/{correction_id}": (NOT_FOUND, None),
         "POST /v1/events/search": (NOTHING, {"transactionIds": [ids["transaction_id"]]}),
+    }
+
+
+def asked_of_prices(ids: Mapping[str, str]) -> dict[str, tuple[str, Body | None]]:
+    """`asked` of the rater's and the contracts service's routes."""
+    start = month_of(yesterday())[0]
+    customer, card = {"customer_id": ids["customer_id"]}, {"rate_card_id": ids["rate_card_id"]}
+    contract = customer | {"contract_id": ids["contract_id"]}
+    instant, rate = rfc3339(start), a_rate_body(ids["product_id"], start, price=1)
+    entry = {"id": ids["commit_id"], "segment_id": ids["segment_id"], "amount": 1, "reason": "mine"}
+    product = {"name": "Mine", "type": "USAGE", "billable_metric_id": ids["metric_id"]}
+    override = {"product_id": ids["product_id"], "rate_type": "flat", "price": 0}
+    return {
         "POST /v1/contract-pricing/products/create": (NOT_FOUND, product),
         "POST /v1/contract-pricing/products/get": (NOT_FOUND, {"id": ids["product_id"]}),
         "POST /v1/contract-pricing/products/list": (NOTHING, {}),

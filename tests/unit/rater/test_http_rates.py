@@ -107,6 +107,19 @@ def test_what_is_no_price_of_a_quantity_is_refused_by_name(
     assert list(server.shelf.rates("tenant-1", card_id)) == []
 
 
+@pytest.mark.parametrize("depth", [9, 400, 50_000])
+def test_a_price_nested_too_deeply_is_refused_by_name(server: Server, client: metronome.Metronome, depth: int) -> None:
+    product_id, card_id = a_usage_product(client), a_rate_card(client)
+    rate = a_flat_rate(product_id, rate_card_id=card_id, rate_type="CUSTOM", custom_rate="HERE")
+    body = json.dumps(rate, default=str)
+    price = '{"model":"BOUNDED","price":' * depth + '{"model":"PER_UNIT","unit_price":1}' + "}" * depth
+
+    answer = server.http.post("/v1/contract-pricing/rate-cards/addRate", content=body.replace('"HERE"', price))
+
+    assert answer.status_code in (400, 422), answer.text
+    assert "nested" in answer.json()["detail"]
+
+
 def test_many_rates_are_added_at_once_and_those_in_force_are_listed(client: metronome.Metronome) -> None:
     tokens, calls = (
         a_usage_product(client, "tokens", pricing_group_key=["model"], tags=["llm"]),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from penstock.kernel.money import USD
 from penstock.kernel.price import (
     AnyPrice,
+    Bounded,
     Discounted,
     EachGroup,
     Graduated,
@@ -200,6 +201,14 @@ def test_a_period_read_in_two_pieces_costs_what_it_costs_in_one(one: Decimal, tw
 
         assert whole.amount == first.amount + second.amount
         assert sum((part.amount for part in whole.parts), ZERO) == whole.amount
+
+
+def test_like_parts_of_prices_within_prices_sum_to_the_amount_between_two_readings() -> None:
+    twice = Bounded(USD, Bounded(USD, usd("0.1"), minimum=Decimal(50)), minimum=Decimal(60))
+
+    between = amount_between(Decimal(100), Decimal(700), twice)  # 10 and minimums of 40 and 10; then 70
+
+    assert between.amount == sum((part.amount for part in between.parts), ZERO) == Decimal(10)
 
 
 @given(quantities, st.integers(1, 50), prices, st.integers(1, 1000))

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from penstock.kernel.money import round_to_step
-from penstock.kernel.problems import BadRequest, Unprocessable
+from penstock.kernel.problems import Unprocessable
 from penstock.kernel.quantity import exact, to_text
 from penstock.rater.price_body import plain, price_view
 from penstock.rater.price_request import Question, question_of
@@ -43,10 +43,7 @@ def replay(explanation: Mapping[str, Any]) -> Decimal:
 @exact
 def answer(asked: Any) -> Answer:
     """The answer to a request or an explanation as plain objects in which no number is binary."""
-    try:
-        question = question_of(asked)
-    except RecursionError as exc:
-        raise BadRequest("the body is nested too deeply") from exc
+    question = question_of(asked)
     priced = _priced(question)
     answer = Answer(question, priced, round_to_step(priced.amount, question.price.unit))
     for name, now in (("parts", parts_of(answer)), ("rounding", rounding_of(answer))):

@@ -13,19 +13,26 @@ from penstock.kernel.price import AnyPrice, Price
 from penstock.kernel.problems import BadRequest, Unprocessable
 from penstock.kernel.quantity import to_text
 from penstock.rater.pricing.catalogue import MODELS, structs_in
-from penstock.rater.pricing.faults import fault_of_price
+from penstock.rater.pricing.faults import fault_of_models
 from penstock.rater.pricing.parameters import fault_of_parameters
 from penstock.web.exact_json import below, convert_exact
 
 
 def read_price(raw: dict[str, Any], unit: Unit, place: str = "price") -> AnyPrice:
     """What `decode_exact` gave as a price in `unit`. Raise a `Problem` that names the field, below `place`."""
+    try:
+        return _read(raw, unit, place)
+    except RecursionError as exc:
+        raise BadRequest("the price is nested too deeply", field=place) from exc
+
+
+def _read(raw: dict[str, Any], unit: Unit, place: str) -> AnyPrice:
     filled = _with_unit(raw, AnyPrice, msgspec.to_builtins(unit), place)
     price: AnyPrice = convert_exact(filled, AnyPrice, place)  # type: ignore[arg-type]  # a union is no type
     placed = fault_of_parameters(price)
     if placed is not None:
         raise Unprocessable(placed.why, field=below(place, placed.place))
-    fault = fault_of_price(price)
+    fault = fault_of_models(price)
     if fault is not None:
         parameter = fault.partition(" ")[0].rstrip(":")
         is_named = re.split(r"[.\[]", parameter)[0] in price.__struct_fields__

@@ -58,7 +58,12 @@ def fault_of_price(price: AnyPrice) -> str | None:
     A fault that begins with a parameter's name or place, such as `tiers[1].flat`, is a fault of that one.
     """
     found = fault_of_parameters(price)
-    return _fault(price, ()) if found is None else f"{found.place}: {found.why}"
+    return fault_of_models(price) if found is None else f"{found.place}: {found.why}"
+
+
+def fault_of_models(price: AnyPrice) -> str | None:
+    """`fault_of_price` for a caller that has looked at the parameters."""
+    return _fault(price, ())
 
 
 def _fault(price: AnyPrice, around: tuple[PriceAround, ...]) -> str | None:

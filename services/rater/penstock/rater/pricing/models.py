@@ -118,10 +118,12 @@ def _reached(price: Price, total: Decimal) -> Priced:
 
 
 def _difference(before: tuple[Part, ...], after: tuple[Part, ...]) -> tuple[Part, ...]:
-    """What `after` has more than `before`, part for part."""
-    taken = {_place(part): part for part in before}
-    parts = [_less(part, taken.pop(_place(part), None)) for part in after]
-    parts += [_less(_less(part, part), part) for part in taken.values()]
+    """What `after` has more than `before`, part for part; two prices, one in the other, may have like ones."""
+    taken: dict[tuple[object, ...], list[Part]] = {}
+    for part in before:
+        taken.setdefault(_place(part), []).append(part)
+    parts = [_less(part, like.pop(0)) if (like := taken.get(_place(part))) else part for part in after]
+    parts += [_less(_less(part, part), part) for like in taken.values() for part in like]
     parts.sort(key=lambda part: part.level or 0)
     return tuple(part for part in parts if part.quantity or part.amount)
 
@@ -130,9 +132,7 @@ def _place(part: Part) -> tuple[object, ...]:
     return part.what, part.level, part.key, part.unit_price
 
 
-def _less(part: Part, other: Part | None) -> Part:
-    if other is None:
-        return part
+def _less(part: Part, other: Part) -> Part:
     return msgspec.structs.replace(
         part,
         quantity=part.quantity - other.quantity,
