@@ -27,6 +27,7 @@ from penstock.ids.shelf import Shelf
 from penstock.kernel.event import Verdict
 from penstock.kernel.identity import BodyHashes, Identities
 from penstock.kernel.idset import IdSet
+from penstock.kernel.ports.fold_store import Stretch
 from penstock.kernel.record import US_PER_DAY, Marker
 
 FIRST_DAY = 20_000
@@ -68,16 +69,26 @@ class NumberedStore:
         self._window = window
         self.ids_read = 0
 
-    def ids(
-        self, partition: int, through: int, since_day: int, above: int = -1
-    ) -> Iterator[tuple[int, Identities, BodyHashes]]:
-        window = self._window
-        for day in range(max(since_day, FIRST_DAY), window.day_of(through) + 1):
-            records = [r for r in range(through + 1) if window.day_of(r) == day and (day > since_day or r > above)]
-            parts = [window.record(r) for r in records]
-            if parts:
-                self.ids_read += sum(len(part[1]) for part in parts)
-                yield day, np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+    def ids(self, partition: int, stretch: Stretch) -> Iterator[tuple[int, Identities, BodyHashes]]:
+        for day, records in self._records(stretch).items():
+            parts = [self._window.record(record) for record in records]
+            self.ids_read += sum(len(part[1]) for part in parts)
+            yield day, np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+    def count_ids(self, partition: int, stretch: Stretch) -> dict[int, int]:
+        return {day: RECORD_IDS * len(records) for day, records in self._records(stretch).items()}
+
+    def known(self, partition: int, stretch: Stretch, asked: Identities) -> tuple[Identities, BodyHashes]:
+        raise AssertionError("all but the newest ids are in files here")
+
+    def _records(self, stretch: Stretch) -> dict[int, list[int]]:
+        """The records of the stretch, by day."""
+        days: dict[int, list[int]] = {}
+        for record in range(stretch.through + 1):
+            day = self._window.day_of(record)
+            if (day, record) > (stretch.since_day, stretch.above) and day <= stretch.until_day:
+                days.setdefault(day, []).append(record)
+        return days
 
 
 def hashed(numbers: Numbers) -> tuple[Identities, BodyHashes]:

@@ -6,9 +6,12 @@ from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from penstock.aggregator.store import id_rows
 from penstock.aggregator.store.clickhouse import ClickHouseUsageStore
 from penstock.kernel.cell import Cell
+from penstock.kernel.ports.fold_store import Stretch
 from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.stored import StoredIds
 from ports.usage_store_givens import a_flush, a_key, a_marker, some_events
@@ -35,7 +38,7 @@ def test_ids_come_back_by_generation_up_to_the_marker(store: UsageStore) -> None
     for part in (ids, ids, later, old):
         store.flush(a_flush(a_marker(2), ids=(part,)))
 
-    [(day, identities, bodies)] = list(store.ids(0, through=1, since_day=19_999))
+    [(day, identities, bodies)] = list(store.ids(0, Stretch(19_999, 1)))
 
     assert day == 20_000
     back = sorted(map(tuple, np.column_stack([identities, bodies]).tolist()))
@@ -48,13 +51,46 @@ def test_ids_above_an_offset_of_their_first_day_come_back_alone(store: UsageStor
         parts[offset].day = day
     store.flush(a_flush(a_marker(3), ids=tuple(parts)))
 
-    found = {day: len(ids) for day, ids, _ in store.ids(0, through=3, since_day=20_001, above=1)}
-    [(_, identities, bodies)] = store.ids(0, through=2, since_day=20_001, above=1)
+    found = {day: len(ids) for day, ids, _ in store.ids(0, Stretch(20_001, 3, above=1))}
+    [(_, identities, bodies)] = store.ids(0, Stretch(20_001, 2, above=1))
 
     assert found == {20_001: 2, 20_002: 2}
     rows = [np.column_stack(pair).tolist() for pair in ((identities, bodies), (parts[2].identities, parts[2].bodies))]
     assert sorted(rows[0]) == sorted(rows[1])
-    assert list(store.ids(0, through=3, since_day=20_002, above=3)) == []
+    assert list(store.ids(0, Stretch(20_002, 3, above=3))) == []
+
+
+def test_ids_of_a_stretch_are_counted_by_day(store: UsageStore) -> None:
+    parts = [some_events(offset, 2)[1] for offset in range(4)]
+    for offset, day in enumerate((20_000, 20_001, 20_001, 20_002)):
+        parts[offset].day = day
+    store.flush(a_flush(a_marker(3), ids=tuple(parts)))
+
+    assert store.count_ids(0, Stretch(20_000, 3)) == {20_000: 2, 20_001: 4, 20_002: 2}
+    assert store.count_ids(0, Stretch(20_001, 2, above=1)) == {20_001: 2}
+    assert store.count_ids(0, Stretch(20_000, 3, until_day=20_001)) == {20_000: 2, 20_001: 4}
+    assert store.count_ids(1, Stretch(20_000, 3)) == store.count_ids(0, Stretch(20_002, 2)) == {}
+
+
+def test_those_of_some_ids_that_a_stretch_has_are_known_with_their_bodies(
+    store: UsageStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(id_rows, "ASKED_MAX", 3)  # more than one question
+    parts = [some_events(offset, 2)[1] for offset in range(4)]
+    for offset, day in enumerate((20_000, 20_001, 20_001, 20_002)):
+        parts[offset].day = day
+    store.flush(a_flush(a_marker(3), ids=(*parts, parts[2])))
+    asked = np.concatenate([part.identities[:1] for part in parts] + [some_events(9, 3)[1].identities])
+
+    def known(partition: int, stretch: Stretch) -> set[tuple[int, ...]]:
+        return {tuple(row) for row in np.column_stack(store.known(partition, stretch, asked)).tolist()}
+
+    first = [(*part.identities[0].tolist(), int(part.bodies[0])) for part in parts]
+    assert known(0, Stretch(20_000, 3)) == set(first)
+    assert known(0, Stretch(20_001, 2, above=1)) == {first[2]}
+    assert known(0, Stretch(20_000, 3, until_day=20_001)) == set(first[:3])
+    assert known(1, Stretch(20_000, 3)) == known(0, Stretch(20_003, 3)) == set()
+    assert [len(each) for each in store.known(0, Stretch(20_000, 3), asked[:0])] == [0, 0]
 
 
 def test_controls_come_back_in_log_order_up_to_the_marker(store: UsageStore) -> None:

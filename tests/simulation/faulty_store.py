@@ -20,7 +20,7 @@ from penstock.kernel.cell import Cell, CellAnswer, CellKey, CellQuestion
 from penstock.kernel.correction import Corrected, as_corrected
 from penstock.kernel.event import Outcome
 from penstock.kernel.identity import BodyHashes, Identities
-from penstock.kernel.ports.fold_store import Flush
+from penstock.kernel.ports.fold_store import Flush, Stretch
 from penstock.kernel.problems import StoreUnavailable
 from penstock.kernel.record import Marker, Vector
 from penstock.kernel.stored import StoredEvents
@@ -183,10 +183,16 @@ class Connection:
         self._refuse_if_cut()
         return self._tables.marker(partition)
 
-    def ids(
-        self, partition: int, through: int, since_day: int, above: int = -1
-    ) -> Iterator[tuple[int, Identities, BodyHashes]]:
-        return self._tables.ids(partition, through, since_day, above)
+    def ids(self, partition: int, stretch: Stretch) -> Iterator[tuple[int, Identities, BodyHashes]]:
+        return self._tables.ids(partition, stretch)
+
+    def count_ids(self, partition: int, stretch: Stretch) -> dict[int, int]:
+        return self._tables.count_ids(partition, stretch)
+
+    def known(self, partition: int, stretch: Stretch, asked: Identities) -> tuple[Identities, BodyHashes]:
+        self._refuse_if_cut()
+        self._world.pause(self._world.plan.pause_share)
+        return self._tables.known(partition, stretch, asked)
 
     def controls(self, partition: int, through: int) -> list[tuple[int, bytes]]:
         return self._tables.controls(partition, through)

@@ -21,6 +21,7 @@ from penstock.gateway.coalescer import CoalescerSettings, Room, room_always
 from penstock.gateway.grpc_server import GrpcServer, GrpcSettings
 from penstock.gateway.ingest import Gateway, GatewaySettings
 from penstock.gateway.keys import Keys
+from penstock.gateway.loops import LOOPS
 from penstock.gateway.rate_limit import RateLimits
 from penstock.kernel.ports.catalog import Catalog
 from penstock.kernel.ports.siblings import OpenLayers
@@ -92,6 +93,10 @@ class GatewayPart(Part):
             announce(f"API key (shown this once): {made}")
         if self._followed is not None:
             await asyncio.to_thread(self._followed.refresh)
+        if self._config.compile_after_bytes:
+            LOOPS.load_after(self._config.compile_after_bytes)
+        else:  # before the doors open: beside traffic it holds everyone up for a second
+            await asyncio.to_thread(LOOPS.load)
         await self.gateway.start()
 
     async def open_doors(self) -> str:

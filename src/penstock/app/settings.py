@@ -79,6 +79,7 @@ GROUPS = (
             "tenant_events_per_s_max": "events a second of one tenant, beyond which the answer is 429; 0 is no limit",
             "tenant_bytes_per_s_max": "bytes a second of one tenant's bodies, unpacked; 0 is no limit",
             "dedupe_ids_max": "ids that the gateway's own window remembers; the aggregator's is exact over 37 days",
+            "compile_after_bytes": "bytes of bodies after which compiled loops are loaded; 0: before the doors open",
             "grpc_drain_ms_max": "milliseconds that gRPC clients get to read their receipts before the process ends",
         },
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from penstock.ids.segment import first_live
 from penstock.kernel.idset import IdSet
-from penstock.kernel.ports.fold_store import IdSource
+from penstock.kernel.ports.fold_store import IdSource, Stretch
 from penstock.kernel.record import Marker
 
 
@@ -17,7 +17,8 @@ class MemoryShelf:
     def restore(self, marker: Marker | None, store: IdSource) -> IdSet:
         ids = IdSet()
         if marker is not None:
-            for day, identities, bodies in store.ids(self._partition, marker.offset, first_live(marker).day):
+            live = Stretch(first_live(marker).day, marker.offset)
+            for day, identities, bodies in store.ids(self._partition, live):
                 ids.restore(day, identities, bodies)
         return ids
 

@@ -3,7 +3,8 @@
 The files are a cache of the usage store's ids. Each holds a segment of the log that ends at or below a marker that was
 flushed before it was written, so that what is known stays a function of the log's prefix; a file that reaches beyond
 the marker that an owner starts from, or that is of another log, is put away (CORE.md, holes 3 and 12). What no file
-holds is read from the store. Files are written and merged by a thread beside the fold; the set takes them in between
+holds is read from the store: at once where memory has room for it, else it is asked for batch by batch, while one day
+after the other becomes a file. Files are written and merged by a thread beside the fold; the set takes them in between
 two batches.
 """
 
@@ -11,7 +12,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from bisect import insort
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import NamedTuple
@@ -19,10 +21,12 @@ from typing import NamedTuple
 from penstock.ids import durable, filter_file, run_file
 from penstock.ids.run_file import RunFile
 from penstock.ids.segment import IdsDamaged, Position, Segment, first_live
+from penstock.ids.unread import Unread, stretch_of
 from penstock.ids.writing import live_counts, write
 from penstock.kernel.idrun import Run, SortedRun, newest_to_merge, rows_of
 from penstock.kernel.idset import IdSet
 from penstock.kernel.ports.fold_store import IdSource
+from penstock.kernel.problems import StoreUnavailable
 from penstock.kernel.record import Marker
 
 # A file's oldest days expire before its newest: for so long some of its rows, and of its filter's bytes, may be dead. A
@@ -35,8 +39,12 @@ logger = logging.getLogger(__name__)
 
 
 class _Job(NamedTuple):
+    """What is being written: a file of `sources`, or one of what `unread` has up to `end`, if that is anything."""
+
+    future: Future[RunFile | None]
     sources: tuple[SortedRun, ...]
-    future: Future[RunFile]
+    unread: Unread | None
+    end: Position
 
 
 class Shelf:
@@ -55,7 +63,8 @@ class Shelf:
 
     def _forget_all(self) -> None:
         self._ids: IdSet | None = None
-        self._files: list[RunFile] = []  # oldest first, each begins where the one before it ends
+        self._files: list[RunFile] = []  # oldest first; what lies between two of them is unread, or there is nothing
+        self._unread: list[Unread] = []  # oldest first
         self._end = THE_BEGINNING
         self._unwritten: tuple[Run, ...] = ()  # handed over, and in no file yet
         self._job: _Job | None = None
@@ -70,6 +79,11 @@ class Shelf:
     def files(self) -> Sequence[RunFile]:
         """What there is, oldest first; for those who measure."""
         return tuple(self._files)
+
+    @property
+    def unread(self) -> int:
+        """How many ids the store is still asked for; for those who measure."""
+        return sum(map(len, self._unread))
 
     def restore(self, marker: Marker | None, store: IdSource) -> IdSet:
         """The set as of `marker`, from files and, where there is none, from the store."""
@@ -88,13 +102,30 @@ class Shelf:
             if self._end < start:
                 # A start at offset -1 is the end of the day before, whatever its last offset.
                 gap_end = start if start.offset >= 0 else Position(start.day - 1, marker.offset)
-                self._fill(store, gap_end, 0)
+                self._put_off(store, gap_end, self._counts(store, gap_end))
             self._files.append(file)
             self._end = file.segment.end
-        unsettled = self._fill(store, Position(marker.clock_day, marker.offset), self._memory_ids_max)
-        ids = IdSet(self._files, unsettled)
+        newest = self._newest(store, Position(marker.clock_day, marker.offset))
+        ids = IdSet([*self._files, *self._unread], newest)
         ids.drop_before(first_live(marker).day)
         return ids
+
+    def _newest(self, store: IdSource, end: Position) -> list[Run]:
+        """What no file has of the newest ids, where memory has room for it."""
+        counts = self._counts(store, end)
+        if sum(counts.values()) > self._memory_ids_max:
+            self._put_off(store, end, counts)
+            self._end = end
+            return []
+        return list(_runs(store, self.partition, self._end, end)) if counts else []
+
+    def _counts(self, store: IdSource, end: Position) -> dict[int, int]:
+        return store.count_ids(self.partition, stretch_of(self._end, end))
+
+    def _put_off(self, store: IdSource, end: Position, counts: Mapping[int, int]) -> None:
+        if counts:
+            logger.info("partition %d asks the store for %d ids", self.partition, sum(counts.values()))
+            self._unread.append(Unread(store, self.partition, self._end, end, counts))
 
     def tend(self, ids: IdSet, marker: Marker) -> None:
         """Take in what was written, begin what is due. `ids` is exactly as of `marker`.
@@ -109,6 +140,7 @@ class Shelf:
             self._take_in(ids)
             while self._files and self._files[0].segment.end < first_live(marker):
                 self._files.pop(0).remove()
+            self._unread = [unread for unread in self._unread if len(unread)]
             if self._job is None:
                 self._begin(ids, marker)
 
@@ -127,7 +159,11 @@ class Shelf:
             self._is_resting = False
             self._unwritten = tuple(run for run in (*self._unwritten, *ids.hand_over()) if len(run))
             self._start(self._unwritten, self._end, Position(marker.clock_day, marker.offset), live)
-        elif not self._is_resting:
+        elif self._is_resting:
+            return
+        elif self._unread:
+            self._start_reading(self._unread[0], live)
+        else:
             files = self._mergeable()
             if files:
                 self._start(files, files[0].segment.start, files[-1].segment.end, live)
@@ -148,7 +184,21 @@ class Shelf:
     def _start(self, sources: tuple[SortedRun, ...], start: Position, end: Position, live: Position) -> None:
         segment = self._segment(sources, start, end, live)
         if segment.rows:
-            self._job = _Job(sources, self._executor.submit(write, self._folder, segment, sources, self._stop))
+            future = self._executor.submit(self._write, segment, sources)
+            self._job = _Job(future, sources, None, end)
+
+    def _start_reading(self, unread: Unread, live: Position) -> None:
+        start, end = unread.oldest()
+        future = self._executor.submit(self._read_day, unread.source, start, end, live)
+        self._job = _Job(future, (), unread, end)
+
+    def _read_day(self, store: IdSource, start: Position, end: Position, live: Position) -> RunFile | None:
+        """In the thread: a file of the ids of one day."""
+        runs = list(_runs(store, self.partition, start, end))
+        return self._write(self._segment(runs, start, end, live), runs)
+
+    def _write(self, segment: Segment, sources: Sequence[SortedRun]) -> RunFile | None:
+        return write(self._folder, segment, sources, self._stop) if segment.rows else None
 
     def _segment(self, sources: Sequence[SortedRun], start: Position, end: Position, live: Position) -> Segment:
         # Rows that have expired are left out, and the segment says so: it begins no earlier than what is live.
@@ -162,16 +212,24 @@ class Shelf:
             made = job.future.result()
         except IdsDamaged:
             raise
+        except StoreUnavailable as exc:
+            logger.warning("ids of partition %d stay unread for now: %s", self.partition, exc)
+            return
         except OSError as exc:
             # Nothing is lost: the set goes on with what it has, and the next full memory tries again.
             logger.warning("ids of partition %d stay where they are: %s", self.partition, exc)
             self._is_resting = True
             return
-        ids.replace(job.sources, made)
         old = [file for file in self._files if file in job.sources]
-        self._files = [*(file for file in self._files if file not in old), made]
+        self._files = [file for file in self._files if file not in old]
+        if made is not None:
+            ids.replace(job.sources, made)
+            insort(self._files, made, key=lambda file: file.segment.end)
         self._unwritten = tuple(run for run in self._unwritten if run not in job.sources)
-        self._end = made.segment.end
+        if job.unread is not None:
+            job.unread.read_through(job.end)
+        else:
+            self._end = job.end
         for file in old:
             file.remove()
 
@@ -181,29 +239,6 @@ class Shelf:
             wait([self._job.future])
             self._stop.clear()
             self._job = None
-
-    def _fill(self, store: IdSource, end: Position, ids_max: int) -> list[Run]:
-        """Bring the files up to `end` from the store; return what is left over, at most `ids_max` ids."""
-        held: list[Run] = []
-        live = self._end
-        for run in self._read(store, self._end, end):
-            held.append(run)
-            if sum(map(len, held)) > ids_max:
-                self._write_now(held, Position(run.day, end.offset), live)
-                held = []
-        return held
-
-    def _read(self, store: IdSource, start: Position, end: Position) -> Iterator[Run]:
-        for day, ids, bodies in store.ids(self.partition, end.offset, start.day, start.offset):
-            if day > end.day:
-                return
-            if len(ids):
-                yield Run.sort(day, rows_of(ids, bodies))
-
-    def _write_now(self, runs: Sequence[Run], end: Position, live: Position) -> None:
-        segment = self._segment(runs, self._end, end, live)
-        self._files.append(write(self._folder, segment, runs, self._stop))
-        self._end = end
 
     def _usable(self, marker: Marker | None) -> list[RunFile]:
         """The files that may be believed as of `marker`, oldest first, none overlapping; the rest is removed."""
@@ -232,6 +267,12 @@ class Shelf:
             except IdsDamaged as exc:
                 logger.warning("%s", exc)
         return found
+
+
+def _runs(store: IdSource, partition: int, start: Position, end: Position) -> Iterator[Run]:
+    for day, ids, bodies in store.ids(partition, stretch_of(start, end)):
+        if len(ids):
+            yield Run.sort(day, rows_of(ids, bodies))
 
 
 def _chain(files: Sequence[RunFile], live: Position) -> list[RunFile]:

@@ -15,10 +15,13 @@ from penstock.gateway import coalescer
 from penstock.gateway.batch import Batch
 from penstock.gateway.dedupe import Window
 from penstock.ids import segment
+from penstock.ids.unread import NOWHERE, Unread
 from penstock.kernel.chunk import Chunk
 from penstock.kernel.event import Outcome
 from penstock.kernel.identity import BodyHashes, Identities
+from penstock.kernel.idrun import Asked, Places
 from penstock.kernel.idset import IdSet
+from penstock.kernel.ports.fold_store import Stretch
 from penstock.kernel.record import Kind, LogRecord
 from simulation.faulty_store import Connection
 from simulation.scenario import Simulation
@@ -45,12 +48,26 @@ def fold_refuses_at_the_gateways_limit(patch: Patch, _: Simulation) -> None:
 def ids_restored_ahead_of_the_marker(patch: Patch, _: Simulation) -> None:
     """Reads without "as of": what is folded again meets its own ids."""
 
-    def ids(
-        self: Connection, partition: int, through: int, since_day: int, above: int = -1
-    ) -> Iterator[tuple[int, Identities, BodyHashes]]:
-        return self._tables.ids(partition, FAR, since_day, above)
+    def ids(self: Connection, partition: int, stretch: Stretch) -> Iterator[tuple[int, Identities, BodyHashes]]:
+        return self._tables.ids(partition, stretch._replace(through=FAR))
+
+    def known(
+        self: Connection, partition: int, stretch: Stretch, asked: Identities
+    ) -> tuple[Identities, BodyHashes]:
+        return self._tables.known(partition, stretch._replace(through=FAR), asked)
 
     patch.setattr(Connection, "ids", ids)
+    patch.setattr(Connection, "known", known)
+
+
+@switches.weakening(seed=4)
+def ids_that_no_file_has_yet_are_taken_for_new(patch: Patch, _: Simulation) -> None:
+    """Who takes over without files counts again until it has made them."""
+
+    def find(self: Unread, asked: Asked) -> tuple[Places, Places]:
+        return NOWHERE, NOWHERE
+
+    patch.setattr(Unread, "find", find)
 
 
 @switches.weakening(seed=59)

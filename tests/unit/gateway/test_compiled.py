@@ -255,7 +255,9 @@ def test_a_gateway_compiles_when_it_has_seen_enough(monkeypatch: pytest.MonkeyPa
     loaded = threading.Event()
     monkeypatch.setattr(of_this_test, "load", loaded.set)
 
-    of_this_test.seen(loops.BYTES_BEFORE_LOADING - 1)
+    of_this_test.seen(10)  # not told yet
+    of_this_test.load_after(100)
+    of_this_test.seen(99)
     assert not [thread for thread in threading.enumerate() if thread.name == loops.THREAD_NAME]
     of_this_test.seen(1)
 

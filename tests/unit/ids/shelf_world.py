@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
@@ -15,6 +16,8 @@ from penstock.kernel import idset
 from penstock.kernel.event import GENERATIONS_KEPT, Verdict
 from penstock.kernel.identity import BodyHashes, Identities
 from penstock.kernel.idset import IdSet
+from penstock.kernel.ports.fold_store import Stretch
+from penstock.kernel.problems import StoreUnavailable
 from penstock.kernel.record import US_PER_DAY, Marker
 
 Id = tuple[int, int]
@@ -72,9 +75,10 @@ class World:
         self.folder = folder
         self.log: list[tuple[int, Batch]] = []
         self.stored: dict[int, Batch] = {}
-        self.asked: list[tuple[int, int, int]] = []  # through, since_day, above
+        self.asked: list[Stretch] = []
+        self.is_away = False
 
-    def known(self, end: int, day: int) -> dict[Id, int]:
+    def remembered(self, end: int, day: int) -> dict[Id, int]:
         """The ids of records below offset `end` that are live on `day`, with the body that came first."""
         known: dict[Id, tuple[int, int]] = {}
         for of, batch in self.log[:end]:
@@ -86,14 +90,35 @@ class World:
     def marker(self, offset: int) -> Marker | None:
         return Marker(0, offset, LOG_ID, 1, b"", self.log[offset][0] * US_PER_DAY + 5) if offset >= 0 else None
 
-    def ids(
-        self, partition: int, through: int, since_day: int, above: int = -1
-    ) -> Iterator[tuple[int, Identities, BodyHashes]]:
-        self.asked.append((through, since_day, above))
-        rows = [(self.log[o][0], o, row) for o, batch in sorted(self.stored.items()) for row in batch]
-        live = [(day, row) for day, offset, row in rows if offset <= through and (day, offset) > (since_day, above)]
+    def ids(self, partition: int, stretch: Stretch) -> Iterator[tuple[int, Identities, BodyHashes]]:
+        self._refuse_if_away()
+        self.asked.append(stretch)
+        live = self._stretch(stretch)
         for day in sorted({day for day, _ in live}):
             yield day, *arrays([row for of, row in live if of == day])
+
+    def count_ids(self, partition: int, stretch: Stretch) -> dict[int, int]:
+        return dict(sorted(Counter(day for day, _ in self._stretch(stretch)).items()))
+
+    def known(self, partition: int, stretch: Stretch, asked: Identities) -> tuple[Identities, BodyHashes]:
+        self._refuse_if_away()
+        wanted = set(map(tuple, asked.tolist()))
+        found = [row for _, row in self._stretch(stretch) if row[0] in wanted]
+        return arrays(found + found)  # a flush that was written twice
+
+    def _stretch(self, stretch: Stretch) -> list[tuple[int, tuple[Id, int]]]:
+        rows = [(self.log[o][0], o, row) for o, batch in sorted(self.stored.items()) for row in batch]
+        return [
+            (day, row)
+            for day, offset, row in rows
+            if offset <= stretch.through
+            and (day, offset) > (stretch.since_day, stretch.above)
+            and day <= stretch.until_day
+        ]
+
+    def _refuse_if_away(self) -> None:
+        if self.is_away:
+            raise StoreUnavailable("no answer")
 
     def shelf(self, executor: Executor | None = None, log_id: str = LOG_ID, partition: int = 0) -> Shelf:
         return Shelf(self.folder, partition, log_id, MEMORY_IDS_MAX, executor or Later())
@@ -111,7 +136,7 @@ class World:
 
     def _expected(self, offset: int) -> list[int]:
         day, batch = self.log[offset]
-        known = self.known(offset, day)
+        known = self.remembered(offset, day)
         verdicts = []
         for id, body in batch:
             is_new = id not in known

@@ -18,6 +18,7 @@ from penstock.ids.segment import IdsDamaged
 from penstock.ids.shelf import Shelf
 from penstock.kernel.event import GENERATIONS_KEPT, Verdict
 from penstock.kernel.idset import IdSet
+from penstock.kernel.ports.fold_store import Stretch
 from unit.ids.shelf_world import FIRST_DAY, LOG_ID, Batch, Later, World, arrays, spread, tiny
 
 IDS_PER_DAY = 4
@@ -78,7 +79,7 @@ def test_a_restart_takes_from_files_what_they_have_and_asks_the_store_for_the_re
     again = Owner(world, owner.offset)
 
     assert [file.segment for file in again.shelf.files] == files
-    assert world.asked == [(20, *files[-1].end)]
+    assert world.asked == [Stretch(files[-1].end.day, 20, files[-1].end.offset, FIRST_DAY + 20)]
     assert again.known() == owner.known() == list(range(84))
     assert sum(file.rows for file in files) == 80  # the newest day is in memory
 
@@ -181,10 +182,11 @@ def test_a_crash_between_a_merge_and_its_being_taken_in_leaves_no_id_twice(
 @pytest.mark.parametrize(("log_id", "partition"), [("log-2", 0), (LOG_ID, 1)])
 def test_a_file_of_another_log_or_partition_is_put_away(world: World, log_id: str, partition: int) -> None:
     Owner(world).fold(6)
-    world.shelf(log_id=log_id, partition=partition).restore(world.marker(5), world)
+    assert list(world.folder.iterdir())
+    ids = world.shelf(log_id=log_id, partition=partition).restore(world.marker(5), world)
 
-    segments = [RunFile(path).segment for path in world.folder.glob("*.ids")]
-    assert {(segment.log_id, segment.partition) for segment in segments} == {(log_id, partition)}
+    assert list(world.folder.iterdir()) == []
+    assert len(ids) == 24
 
 
 def test_a_store_without_a_marker_begins_with_nothing(world: World) -> None:

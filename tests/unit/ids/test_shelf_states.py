@@ -111,6 +111,17 @@ class AgainstADict(RuleBasedStateMachine):
         data.draw(st.sampled_from(sorted(self.world.folder.iterdir()))).unlink()
         self.kill()
 
+    @rule()
+    def another_pod_takes_over(self) -> None:
+        shutil.rmtree(self.world.folder)
+        self.kill()
+
+    @rule()
+    def the_store_is_away_for_the_thread(self) -> None:
+        self.world.is_away = True
+        self.thread.finish()
+        self.world.is_away = False
+
     @precondition(lambda self: any(self.world.folder.iterdir()))
     @rule(data=st.data())
     def a_file_is_damaged(self, data: st.DataObject) -> None:
@@ -136,7 +147,7 @@ class AgainstADict(RuleBasedStateMachine):
 
     def known(self) -> dict[Id, int]:
         day = self.world.log[self.folded][0] if self.folded >= 0 else self.day
-        return self.world.known(self.folded + 1, day)
+        return self.world.remembered(self.folded + 1, day)
 
     @rule()
     def everything_is_answered_rightly(self) -> None:

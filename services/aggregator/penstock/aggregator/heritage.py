@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 from operator import itemgetter
 
@@ -20,6 +21,7 @@ from penstock.kernel.cell import FILLED_US
 from penstock.kernel.identity import BodyHashes, Identities, partition_of
 from penstock.kernel.layer import LayerLife
 from penstock.kernel.meter import Metric
+from penstock.kernel.ports.fold_store import Stretch
 from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.problems import Refused
 from penstock.kernel.record import LogIdentity, Marker
@@ -74,18 +76,35 @@ class Heritage:
         log = self._log
         return Marker(self._partition, 0, log.log_id, log.partitions, b"", self.clock_us) if log.first else None
 
-    def ids(self, partition: int, through: int, since_day: int, above: int = -1) -> Iterator[DayOfIds]:
-        """As `FoldStore.ids`; what was inherited comes before every own id of its day."""
-        since_inherited = since_day if above < 0 else since_day + 1
-        parts = [self._inherited(p, since_inherited) for p in self._ends]
-        days = heapq.merge(*parts, self._store.ids(partition, through, since_day, above), key=itemgetter(0))
+    def ids(self, partition: int, stretch: Stretch) -> Iterator[DayOfIds]:
+        """As `FoldStore.ids`, of this log's partition and of what it inherited."""
+        parts = [self._share(p, of_sealed) for p, of_sealed in self._inherited(stretch)]
+        days = heapq.merge(*parts, self._store.ids(partition, stretch), key=itemgetter(0))
         for day, of_day in itertools.groupby(days, key=itemgetter(0)):
             _, ids, bodies = zip(*of_day, strict=True)
             yield day, np.concatenate(ids), np.concatenate(bodies)
 
-    def _inherited(self, sealed: int, since_day: int) -> Iterator[DayOfIds]:
+    def count_ids(self, partition: int, stretch: Stretch) -> dict[int, int]:
+        counts = Counter(self._store.count_ids(partition, stretch))
+        for sealed, of_sealed in self._inherited(stretch):
+            of_day = self._store.count_ids(sealed, of_sealed)  # hashes are even: of those, a share is this one's
+            counts.update({day: -(-count // self._log.partitions) for day, count in of_day.items()})
+        return dict(sorted(counts.items()))
+
+    def known(self, partition: int, stretch: Stretch, asked: Identities) -> tuple[Identities, BodyHashes]:
+        parts = [self._store.known(p, of_sealed, asked) for p, of_sealed in self._inherited(stretch)]
+        ids, bodies = zip(*parts, self._store.known(partition, stretch, asked), strict=True)
+        return np.concatenate(ids), np.concatenate(bodies)
+
+    def _inherited(self, stretch: Stretch) -> Iterator[tuple[int, Stretch]]:
+        """The sealed partitions, and the same days of each: what was inherited comes before every own id of its day."""
+        since_day = stretch.since_day if stretch.above < 0 else stretch.since_day + 1
+        for sealed, end in self._ends.items():
+            yield sealed, Stretch(since_day, end.offset, until_day=stretch.until_day)
+
+    def _share(self, sealed: int, stretch: Stretch) -> Iterator[DayOfIds]:
         at = self._log.own.index(self._partition)
-        for day, ids, bodies in self._store.ids(sealed, self._ends[sealed].offset, since_day):
+        for day, ids, bodies in self._store.ids(sealed, stretch):
             mine = partition_of(ids, self._log.partitions) == at
             yield day, ids[mine], bodies[mine]
 

@@ -21,7 +21,7 @@ from penstock.kernel.event import BACKDATE_DAYS_MAX
 from penstock.kernel.identity import BodyHashes, Identities
 from penstock.kernel.layer import Layer
 from penstock.kernel.ports.event_log import Appended, EventLog
-from penstock.kernel.ports.fold_store import Flush
+from penstock.kernel.ports.fold_store import Flush, Stretch
 from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.problems import Refused
 from penstock.kernel.record import US_PER_DAY, Kind, LogIdentity, LogRecord, Marker
@@ -88,12 +88,10 @@ class _Beside(MemoryUsageStore):
         live = {at: through for at, through in self._live.fills(partition).items() if at[0] < self._sealed}
         return live | super().fills(partition)
 
-    def ids(
-        self, partition: int, through: int, since_day: int, above: int = -1
-    ) -> Iterator[tuple[int, Identities, BodyHashes]]:
+    def ids(self, partition: int, stretch: Stretch) -> Iterator[tuple[int, Identities, BodyHashes]]:
         if partition < self._sealed:
-            return self._live.ids(partition, through, since_day, above)
-        return super().ids(partition, through, since_day, above)
+            return self._live.ids(partition, stretch)
+        return super().ids(partition, stretch)
 
 
 def settled_marker(store: UsageStore, partition: int) -> Marker:

@@ -19,6 +19,7 @@ from penstock.gateway.memory import RecentVerdicts
 from penstock.gateway.rate_limit import RateLimits, TenantRates
 from penstock.gateway.restore import restore
 from penstock.gateway.ticker import tick_forever
+from penstock.gateway.warm_up import warm_up
 from penstock.gateway.watch import Unwatched, Watch
 from penstock.kernel.layer import Layer
 from penstock.kernel.ports.clock import Clock
@@ -70,6 +71,7 @@ class Gateway:
 
     async def start(self) -> None:
         """Remember the newest ids of the log, then take events and give the partitions their ticks."""
+        await asyncio.to_thread(warm_up, self._log.identity)
         today = self._now_us() // US_PER_DAY
         await restore(self._log, self._window, self.settings.window_ids_max, today - self.settings.window_days)
         self._tasks = [

@@ -1,7 +1,7 @@
-"""The compiled loops of this process: brought in beside the traffic, once there is enough of it to pay for them.
+"""The compiled loops of this process: there before the gateway opens its doors, or once it has enough to do.
 
-Loading them takes about a second, the first time on a machine some ten, and the memory of a compiler. Until they are
-there, and for whatever they do not take, msgspec and hashlib do the same work. (docs/adr/0021)
+Loading them takes about a second of CPU, the first time on a machine some ten, and 40 MiB. Until they are there, and
+for whatever they do not take, msgspec and hashlib do the same work. (docs/adr/0021)
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ import numpy.typing as npt
 
 from penstock.kernel.identity import BodyHashes, Identities
 
-# What a laptop's gateway hardly sees, and a busy one within a second.
-BYTES_BEFORE_LOADING = 16 * 2**20
+NEVER = 2**63  # until told otherwise: tools and tests use a gateway without a process around it
 THREAD_NAME = "penstock-compiler"
 # To import them is to load them.
 PACKAGE, MODULES = "penstock.gateway.compiled", ("envelopes", "gather", "blake2b", "xxh64")
@@ -45,13 +44,17 @@ class Loops:
 
     def __init__(self) -> None:
         self.compiled: Compiled | None = None
-        self._bytes = 0
+        self._bytes_left = NEVER
         self._lock = threading.Lock()
 
+    def load_after(self, body_bytes: int) -> None:
+        """Load in a thread when that much was `seen`. Called in one thread, as `seen` is."""
+        self._bytes_left = body_bytes
+
     def seen(self, body_bytes: int) -> None:
-        """Count what the gateway takes; load in a thread when it was enough. Called in one thread."""
-        before, self._bytes = self._bytes, self._bytes + body_bytes
-        if before < BYTES_BEFORE_LOADING <= self._bytes:
+        """Count what the gateway takes."""
+        before, self._bytes_left = self._bytes_left, self._bytes_left - body_bytes
+        if before > 0 >= self._bytes_left:
             threading.Thread(target=self.load, name=THREAD_NAME, daemon=True).start()
 
     def load(self) -> Compiled:

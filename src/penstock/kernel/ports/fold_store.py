@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -30,16 +30,34 @@ class Flush(msgspec.Struct, frozen=True):
     corrections: tuple[Corrected, ...] = ()
 
 
+LAST_DAY = 2**16 - 1
+
+
+class Stretch(NamedTuple):
+    """Ids of one partition by when they were accepted: on days from `since_day` to `until_day`, both included.
+
+    Those of records at or below offset `through`; on the first day only those of records above offset `above`.
+    """
+
+    since_day: int
+    through: int
+    above: int = -1
+    until_day: int = LAST_DAY
+
+
 class IdSource(Protocol):
     """Where the ids of a partition can be read."""
 
-    def ids(
-        self, partition: int, through: int, since_day: int, above: int = -1
-    ) -> Iterator[tuple[int, Identities, BodyHashes]]:
-        """The ids of records at or below offset `through`, by generation day from `since_day` on, each once.
+    def ids(self, partition: int, stretch: Stretch) -> Iterator[tuple[int, Identities, BodyHashes]]:
+        """The ids of the stretch by generation day, in order of days, each once."""
+        ...
 
-        In order of days; of the first day only those of records above offset `above`.
-        """
+    def count_ids(self, partition: int, stretch: Stretch) -> dict[int, int]:
+        """About how many ids each day of the stretch has, in order of days; what was flushed twice may count twice."""
+        ...
+
+    def known(self, partition: int, stretch: Stretch, asked: Identities) -> tuple[Identities, BodyHashes]:
+        """The ids of the stretch that are among `asked`, with their bodies, in any order; perhaps more than once."""
         ...
 
 

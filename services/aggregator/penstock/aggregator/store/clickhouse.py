@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import clickhouse_connect
-import numpy as np
 import pyarrow as pa
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 
@@ -26,6 +25,7 @@ from penstock.aggregator.store import (
     correction_rows,
     event_rows,
     fill_rows,
+    id_rows,
     trace_rows,
 )
 from penstock.aggregator.store.connect import SETTINGS
@@ -33,7 +33,7 @@ from penstock.kernel.cell import Cell, CellAnswer, CellKey, CellQuestion
 from penstock.kernel.correction import Corrected, Move, as_corrected
 from penstock.kernel.event import Outcome
 from penstock.kernel.identity import BodyHashes, Identities
-from penstock.kernel.ports.fold_store import Flush
+from penstock.kernel.ports.fold_store import Flush, Stretch
 from penstock.kernel.problems import StoreUnavailable
 from penstock.kernel.record import Marker, Vector
 from penstock.kernel.stored import SCHEMA as EVENT_SCHEMA
@@ -145,18 +145,19 @@ class ClickHouseUsageStore:
             row[0]: Marker(row[0], row[1], row[2], row[3], bytes.fromhex(row[4]), row[5]) for row in self._rows(sql)
         }
 
-    def ids(
-        self, partition: int, through: int, since_day: int, above: int = -1
-    ) -> Iterator[tuple[int, Identities, BodyHashes]]:
-        asked = {"partition": partition, "through": through, "since": since_day, "above": above}
-        where = (
-            "WHERE partition = {partition:UInt16} AND offset <= {through:Int64} "
-            "AND (day > {since:UInt16} OR day = {since:UInt16} AND offset > {above:Int64})"
-        )
-        for (day,) in self._rows(f"SELECT DISTINCT day FROM ids {where} ORDER BY day", asked):
-            sql = f"SELECT identity, body FROM ids {where} AND day = {{day:UInt16}} AND outcome = {trace_rows.KEPT}"
-            table = self._arrow(sql, {**asked, "day": day})
-            yield day, _identities(table.column("identity")), np.asarray(table.column("body"))
+    def ids(self, partition: int, stretch: Stretch) -> Iterator[tuple[int, Identities, BodyHashes]]:
+        for day in self.count_ids(partition, stretch):
+            sql, asked = id_rows.day_sql(partition, stretch, day)
+            yield day, *id_rows.read_day(self._arrow(sql, asked))
+
+    def count_ids(self, partition: int, stretch: Stretch) -> dict[int, int]:
+        return dict(self._rows(*id_rows.count_sql(partition, stretch), id_rows.COUNT))
+
+    def known(self, partition: int, stretch: Stretch, asked: Identities) -> tuple[Identities, BodyHashes]:
+        rows: list[Any] = []
+        for sql, named in id_rows.known_sql(partition, stretch, asked):
+            rows += self._rows(sql, named, id_rows.KNOWN)
+        return id_rows.known(rows)
 
     def controls(self, partition: int, through: int) -> list[tuple[int, bytes]]:
         return [(offset, payload) for offset, payload in self.control_records(partition) if offset <= through]
@@ -353,14 +354,6 @@ def _translated() -> Iterator[None]:
     except ClickHouseError as exc:
         codes = ", ".join(_CODES.findall(str(exc))) or type(exc).__name__
         raise StoreUnavailable(f"the usage store did not answer: {codes}") from exc
-
-
-def _identities(column: pa.ChunkedArray) -> Identities:
-    """The column's bytes as they are: there may be a hundred million of them."""
-    parts = [part.cast(pa.binary(16)) for part in column.chunks if len(part)]
-    flat = [np.frombuffer(part.buffers()[1], "<u8", 2 * len(part), 16 * part.offset) for part in parts]
-    joined: Identities = np.concatenate([np.empty(0, np.uint64), *flat]).reshape(-1, 2)
-    return joined
 
 
 def _as_event_table(table: pa.Table) -> pa.Table:

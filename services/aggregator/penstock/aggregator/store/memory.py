@@ -17,7 +17,7 @@ from penstock.kernel.correction import Corrected, Move, Revision, as_corrected, 
 from penstock.kernel.event import Outcome
 from penstock.kernel.identity import BodyHashes, Identities
 from penstock.kernel.meter import Aggregation
-from penstock.kernel.ports.fold_store import Flush
+from penstock.kernel.ports.fold_store import Flush, Stretch
 from penstock.kernel.quantity import exact
 from penstock.kernel.record import Marker, Vector
 from penstock.kernel.stored import Dropped, DroppedIds, LogPlace, StoredEvents, StoredIds, Trace
@@ -95,15 +95,29 @@ class MemoryUsageStore:
         with self._lock:
             return dict(self._markers)
 
-    def ids(
-        self, partition: int, through: int, since_day: int, above: int = -1
-    ) -> Iterator[tuple[int, Identities, BodyHashes]]:
-        with self._lock:
-            stored = [(o, i) for (p, o), i in self._ids.items() if p == partition and o <= through]
-        parts = [i for o, i in stored if (i.day, o) > (since_day, above)]
+    def ids(self, partition: int, stretch: Stretch) -> Iterator[tuple[int, Identities, BodyHashes]]:
+        parts = self._stretch(partition, stretch)
         for day in sorted({i.day for i in parts}):
             of_day = [i for i in parts if i.day == day]
             yield day, np.concatenate([i.identities for i in of_day]), np.concatenate([i.bodies for i in of_day])
+
+    def count_ids(self, partition: int, stretch: Stretch) -> dict[int, int]:
+        return {day: len(bodies) for day, _, bodies in self.ids(partition, stretch)}
+
+    def known(self, partition: int, stretch: Stretch, asked: Identities) -> tuple[Identities, BodyHashes]:
+        wanted = set(map(bytes, np.ascontiguousarray(asked)))
+        ids, bodies = [np.empty((0, 2), np.uint64)], [np.empty(0, np.uint64)]
+        for part in self._stretch(partition, stretch):
+            at = [row for row, id in enumerate(part.identities) if bytes(id) in wanted]
+            ids.append(part.identities[at])
+            bodies.append(part.bodies[at])
+        return np.concatenate(ids), np.concatenate(bodies)
+
+    def _stretch(self, partition: int, stretch: Stretch) -> list[StoredIds]:
+        since_day, through, above, until_day = stretch
+        with self._lock:
+            stored = [(o, i) for (p, o), i in self._ids.items() if p == partition and o <= through]
+        return [i for o, i in stored if (i.day, o) > (since_day, above) and i.day <= until_day]
 
     def controls(self, partition: int, through: int) -> list[tuple[int, bytes]]:
         with self._lock:
