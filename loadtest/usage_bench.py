@@ -4,7 +4,8 @@
 
 Fills an embedded ClickHouse with cells of one metric, a stretch of time after the other as flushes do, a share of them
 written twice; then asks for months of random customers as the usage service does, and prints how long it took and how
-many rows were read. The second figures are of the same store after its parts were merged into one.
+many rows were read. The second figures are of the same store after its parts were merged into one. With `--members`
+the metric counts unique values: a cell is of one of so many, and a question counts them apart in every day and group.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ _FILL = """INSERT INTO cells
            toDateTime({start_s} + 900 * ({first} + intDiv(slot, {groups} * {partitions})), 'UTC'),
            [concat('=model-', toString(slot % {models})),
             concat('=region-', toString(intDiv(slot, {models}) % {regions}))],
-           '', intDiv(slot, {groups}) % {partitions}, 1 + slot % 9, toDecimal256(slot % 1000, 12), 0, '', {version},
-           toDecimal256(0, 12)
+           {member}, intDiv(slot, {groups}) % {partitions}, 1 + slot % 9, toDecimal256(slot % 1000, 12), 0, '',
+           {version}, toDecimal256(0, 12)
     FROM (SELECT number, (number % {each} * {step} + intDiv(number, {each})) % {slots} AS slot
           FROM numbers({customers} * {each}) WHERE number % {every} = 0)"""
 
@@ -55,6 +56,7 @@ class Plan(msgspec.Struct, frozen=True):
     partitions: int
     customers: int
     inserts: int
+    members: int = 0  # counted values of a UNIQUE metric; 0 is a SUM metric
 
     @property
     def cells_each(self) -> int:
@@ -68,6 +70,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     def statements(self) -> list[str]:
         """The inserts in order: each stretch of time, then a share of it again with a higher version."""
+        member = f"concat('=user-', toString(cityHash64(number) % {self.members}))" if self.members else "''"
         out = []
         for number in range(self.inserts):
             for version, every in ((2 * number, 1), (2 * number + 1, REWRITTEN_EVERY)):
@@ -75,14 +78,14 @@ class Plan(msgspec.Struct, frozen=True):
                     _FILL.format(
                         each=self.cells_each, start_s=int(MONTH_START.timestamp()), partitions=self.partitions,
                         first=number * (WINDOWS // self.inserts), groups=MODELS * REGIONS, models=MODELS,
-                        regions=REGIONS, version=version, step=STEP, slots=self.slots, customers=self.customers,
-                        every=every,
+                        regions=REGIONS, version=version, member=member, step=STEP, slots=self.slots,
+                        customers=self.customers, every=every,
                     )
                 )  # fmt: skip
         return out
 
 
-def question(customer: int, aggregation: Aggregation = Aggregation.SUM) -> CellQuestion:
+def question(customer: int, aggregation: Aggregation) -> CellQuestion:
     """A customer-month by day, grouped by both keys."""
     days = tuple(to_us(MONTH_START) + day * DAY_US for day in range(DAYS + 1))
     return CellQuestion(
@@ -96,10 +99,11 @@ def main() -> int:
     parser.add_argument("--partitions", type=int, default=16)
     parser.add_argument("--customers", type=int, default=1_000)
     parser.add_argument("--inserts", type=int, default=30, help="stretches of time; each is written by two inserts")
+    parser.add_argument("--members", type=int, default=0, help="measure a UNIQUE metric with so many counted values")
     parser.add_argument("--questions", type=int, default=200)
     parser.add_argument("--folder", type=Path, help="where the store goes; a temporary folder unless given")
     given = parser.parse_args()
-    plan = Plan(given.cells, given.partitions, given.customers, given.inserts)
+    plan = Plan(given.cells, given.partitions, given.customers, given.inserts, given.members)
     if not 0 < plan.cells_each <= plan.slots or WINDOWS % plan.inserts:
         parser.error(f"a customer has {plan.cells_each} cells for {plan.slots} places in an insert")
     folder = Path(tempfile.mkdtemp(prefix="usage-", dir=given.folder))
@@ -143,7 +147,8 @@ def stored(client: Any) -> str:
 
 def ask(store: ClickHouseUsageStore, client: Any, plan: Plan, questions: int) -> None:
     chance = random.Random(7)
-    asked = [question(chance.randrange(plan.customers)) for _ in range(WARM_UP + questions)]
+    aggregation = Aggregation.UNIQUE if plan.members else Aggregation.SUM
+    asked = [question(chance.randrange(plan.customers), aggregation) for _ in range(WARM_UP + questions)]
     took_ms, answered, cpu_began = [], 0, 0.0
     for number, each in enumerate(asked):
         if number == WARM_UP:
