@@ -131,6 +131,10 @@ def asked_of_prices(ids: Mapping[str, str]) -> dict[str, tuple[str, Body | None]
         "POST /v1/contract-pricing/products/create": (NOT_FOUND, product),
         "POST /v1/contract-pricing/products/get": (NOT_FOUND, {"id": ids["product_id"]}),
         "POST /v1/contract-pricing/products/list": (NOTHING, {}),
+        "POST /v1/contract-pricing/products/update": (
+            NOT_FOUND,
+            {"product_id": ids["product_id"], "starting_at": "2026-01-01T00:00:00Z", "name": "other"},
+        ),
         "POST /v1/contract-pricing/products/archive": (NOT_FOUND, {"product_id": ids["product_id"]}),
         "POST /v1/contract-pricing/rate-cards/create": (OWN, {"name": "Mine"}),
         "POST /v1/contract-pricing/rate-cards/get": (NOT_FOUND, {"id": ids["rate_card_id"]}),

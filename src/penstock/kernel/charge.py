@@ -13,6 +13,7 @@ import msgspec
 from penstock.kernel.money import Unit
 from penstock.kernel.price import AnyPrice, GroupValues
 from penstock.kernel.quantity import ZERO
+from penstock.kernel.quantity_terms import Counted
 from penstock.kernel.record import Vector
 from penstock.kernel.window import Span
 
@@ -61,7 +62,10 @@ class Alternative(msgspec.Struct, frozen=True):
 
 
 class Charge(msgspec.Struct, frozen=True):
-    """One priced quantity. Which of its `alternatives` applies, the draw-down says; the first is the list price."""
+    """One priced quantity. Which of its `alternatives` applies, the draw-down says; the first is the list price.
+
+    `metered` is what was counted, where the product's terms make another quantity of it.
+    """
 
     contract_id: str
     product_id: str
@@ -73,6 +77,7 @@ class Charge(msgspec.Struct, frozen=True):
     unit: Unit
     quantity: Decimal
     alternatives: tuple[Alternative, ...]
+    metered: Counted | None = None
 
     @property
     def list_amount(self) -> Decimal:

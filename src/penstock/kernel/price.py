@@ -14,6 +14,7 @@ import msgspec
 from penstock.kernel.meter import GroupValue
 from penstock.kernel.money import Unit
 from penstock.kernel.quantity import ZERO
+from penstock.kernel.quantity_terms import QuantityTerms
 from penstock.kernel.window import Span
 
 # Name and value of each pricing group key, in the product's order.
@@ -248,3 +249,4 @@ class PriceInterval(msgspec.Struct, frozen=True):
     price: AnyPrice
     origin: dict[str, str]
     product_tags: tuple[str, ...] = ()
+    quantity_terms: QuantityTerms = QuantityTerms()

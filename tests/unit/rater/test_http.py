@@ -59,8 +59,6 @@ def test_products_are_listed_in_pages_without_the_archived_ones(client: metronom
         ({"pricing_group_key": ["planet"]}, 400, "pricing_group_key"),
         ({"pricing_group_key": ["model", "model"]}, 400, "pricing_group_key"),
         ({"presentation_group_key": ["planet"]}, 400, "presentation_group_key"),
-        ({"quantity_conversion": {"conversion_factor": 2, "operation": "MULTIPLY"}}, 422, "quantity_conversion"),
-        ({"quantity_rounding": {"decimal_places": 0, "rounding_method": "ROUND_UP"}}, 422, "quantity_rounding"),
     ],
 )
 def test_a_product_that_would_be_billed_wrongly_is_refused_by_name(

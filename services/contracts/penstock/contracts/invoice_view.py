@@ -7,13 +7,18 @@ from typing import Any
 from penstock.contracts.agreement import GRACE
 from penstock.contracts.edge import credit_type, to_api
 from penstock.contracts.invoicing import Invoice, InvoiceLine, LineType
+from penstock.kernel.charge import Charge
 from penstock.kernel.money import Unit
-from penstock.kernel.quantity import to_text
+from penstock.kernel.quantity import canonical, to_text
 
 
 def invoice_view(invoice: Invoice, *, skip_zero_quantity: bool = False) -> dict[str, Any]:
     """`issued_at` is when period and grace are over, for a draft too."""
-    lines = [line for line in invoice.lines if not (skip_zero_quantity and line.quantity == 0)]
+    lines = [
+        _line_view(line, invoice.unit) | _metered_view(line, invoice.charges[line.charge])
+        for line in invoice.lines
+        if not (skip_zero_quantity and line.quantity == 0)
+    ]
     total = to_api(invoice.total, invoice.unit)
     return {
         "id": invoice.id,
@@ -29,7 +34,7 @@ def invoice_view(invoice: Invoice, *, skip_zero_quantity: bool = False) -> dict[
         "net_payment_terms_days": invoice.net_payment_terms_days,
         "subtotal": total,
         "total": total,
-        "line_items": [_line_view(line, invoice.unit) for line in lines],
+        "line_items": lines,
         "custom_fields": {},
         "invoice_adjustments": [],
     }
@@ -52,6 +57,17 @@ def _line_view(line: InvoiceLine, unit: Unit) -> dict[str, Any]:
         "tier": _tier_view(line),
     }
     return view | (_applied_view(line) if line.type is LineType.APPLIED else {})
+
+
+def _metered_view(line: InvoiceLine, charge: Charge) -> dict[str, Any]:
+    """What the meter counted of all that the line's charge is for, where its `quantity` is made of that by terms."""
+    if line.type is not LineType.USAGE or charge.metered is None:
+        return {}
+    return {
+        "metered_quantity": canonical(charge.metered.quantity),
+        "quantity_conversion": charge.metered.terms.conversion,
+        "quantity_rounding": charge.metered.terms.rounding,
+    }
 
 
 def _tier_view(line: InvoiceLine) -> dict[str, Any] | None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from enum import Enum
+from typing import Any
 
 import msgspec
 
 from penstock.kernel.price import AnyPrice, GroupValues
+from penstock.kernel.quantity_terms import QuantityConversion, QuantityRounding, QuantityTerms
+from penstock.kernel.window import Span
 
 
 class ProductType(Enum):
@@ -17,8 +21,30 @@ class ProductType(Enum):
     FIXED = "FIXED"
 
 
+class ProductUpdate(msgspec.Struct, frozen=True):
+    """What of a product is another from `starting_at` on; what is UNSET stays as it was."""
+
+    starting_at: datetime
+    created_at: datetime
+    created_by: str
+    name: str | msgspec.UnsetType = msgspec.UNSET
+    tags: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    quantity_conversion: QuantityConversion | msgspec.UnsetType | None = msgspec.UNSET
+    quantity_rounding: QuantityRounding | msgspec.UnsetType | None = msgspec.UNSET
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """The fields of a product that it sets."""
+        named = ("name", "tags", "quantity_conversion", "quantity_rounding")
+        return {name: value for name in named if (value := getattr(self, name)) is not msgspec.UNSET}
+
+
 class Product(msgspec.Struct, frozen=True):
-    """What is sold. `metric_id` is set exactly for USAGE; `pricing_group_key` names the groups that have own prices."""
+    """What is sold. `metric_id` is set exactly for USAGE; `pricing_group_key` names the groups that have own prices.
+
+    The fields are the product as it was made; `at` tells what its `updates`, in the order in which they came, make of
+    it.
+    """
 
     id: str
     name: str
@@ -31,6 +57,26 @@ class Product(msgspec.Struct, frozen=True):
     tags: tuple[str, ...] = ()
     custom_fields: dict[str, str] = {}
     archived_at: datetime | None = None
+    quantity_conversion: QuantityConversion | None = None
+    quantity_rounding: QuantityRounding | None = None
+    updates: tuple[ProductUpdate, ...] = ()
+
+    @property
+    def quantity_terms(self) -> QuantityTerms:
+        return QuantityTerms(self.quantity_conversion, self.quantity_rounding)
+
+    def at(self, instant: datetime) -> Product:
+        """The product as it is at `instant`: of two updates from one instant on the later one has the last word."""
+        changes: dict[str, Any] = {}
+        for update in sorted(self.updates, key=lambda update: update.starting_at):
+            if update.starting_at <= instant:
+                changes |= update.changes
+        return msgspec.structs.replace(self, **changes) if changes else self
+
+    def states(self, span: Span) -> Iterator[tuple[Span, Product]]:
+        """What the product is in each stretch of `span`."""
+        for piece in span.cut({update.starting_at for update in self.updates}):
+            yield piece, self.at(piece.start)
 
 
 class Alias(msgspec.Struct, frozen=True):

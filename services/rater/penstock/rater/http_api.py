@@ -25,6 +25,7 @@ def routes(catalog: Catalog, usage: UsageReader, clock: Clock) -> list[Route]:
         _post(f"{PRODUCTS}/create", Scope.WRITE, products.create),
         _post(f"{PRODUCTS}/get", Scope.READ, products.get),
         _post(f"{PRODUCTS}/list", Scope.READ, products.list),
+        _post(f"{PRODUCTS}/update", Scope.WRITE, products.update),
         _post(f"{PRODUCTS}/archive", Scope.WRITE, products.archive),
         _post(f"{RATE_CARDS}/create", Scope.WRITE, cards.create),
         _post(f"{RATE_CARDS}/get", Scope.READ, cards.get),

@@ -82,7 +82,7 @@ def _tiers(bodies: Sequence[TierBody], scale: Scale, place: str) -> tuple[Tier, 
     """Raise `Unprocessable` naming `place` where the list is not whole."""
     out, reached = [], ZERO
     for level, body in enumerate(bodies):
-        size = None if body.size is None else _number(body.size, f"{place}[{level}].size")
+        size = None if body.size is None else number(body.size, f"{place}[{level}].size")
         reached += size or ZERO
         out.append(Tier(None if size is None else reached, _major(body.price, scale, f"{place}[{level}].price")))
     fault = fault_of(out)
@@ -92,12 +92,12 @@ def _tiers(bodies: Sequence[TierBody], scale: Scale, place: str) -> tuple[Tier, 
 
 
 def _major(value: Decimal, scale: Scale, field: str) -> Decimal:
-    if _number(value, field) < 0:
+    if number(value, field) < 0:
         raise BadRequest("a price is zero or more", field=field)
-    return _number(value, field).scaleb(-scale.value)
+    return number(value, field).scaleb(-scale.value)
 
 
-def _number(value: Decimal, field: str) -> Decimal:
+def number(value: Decimal, field: str) -> Decimal:
     """Raise `BadRequest` naming `field` for NaN and infinities, `OutOfRange` beyond 26 digits before or 12 after."""
     if not value.is_finite():
         raise BadRequest(f"{field} is not a finite number", field=field)

@@ -98,7 +98,7 @@ class RatesApi:
         """The rates in force at an instant, in the order in which they were added."""
         body = request.json(GetRates)
         card = self._shelf.rate_card(request.tenant, body.rate_card_id)
-        products = self._shelf.products(request.tenant)
+        products = {id: product.at(body.at) for id, product in self._shelf.products(request.tenant).items()}
         limit = request.limit(PAGE_MAX, PAGE_MAX)
         after = decode_cursor(request.query.get("next_page"))
         found = [

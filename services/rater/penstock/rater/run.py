@@ -75,8 +75,9 @@ class RaterService:
         return frozenset(metric for id in priced if (metric := products[id].metric_id) is not None)
 
     def product_names(self, tenant: str, product_ids: Sequence[str]) -> dict[str, str]:
-        """The name of each product. Raise `NotFound` naming the first that does not exist."""
-        return {product_id: self._shelf.product(tenant, product_id).name for product_id in product_ids}
+        """The name that each product has now. Raise `NotFound` naming the first that does not exist."""
+        now = self._clock.now()
+        return {product_id: self._shelf.product(tenant, product_id).at(now).name for product_id in product_ids}
 
     def _resolved(self, terms: ContractTerms, period: Span) -> tuple[tuple[PriceInterval, ...], list[Product]]:
         rates = [shelved.rate for shelved in self._shelf.rates(terms.tenant, terms.rate_card_id)]

@@ -10,7 +10,7 @@ import msgspec
 
 from penstock.kernel.ports.catalog import Catalog, Item
 from penstock.kernel.problems import NotFound
-from penstock.rater.definitions import Alias, Product, Rate, RateCard
+from penstock.rater.definitions import Alias, Product, ProductUpdate, Rate, RateCard
 
 PRODUCT, RATE_CARD, RATE = "product", "rate_card", "rate"
 
@@ -50,8 +50,17 @@ class Shelf:
         item = self._item(tenant, PRODUCT, product_id, "product_id")
         product = _decoded(item, Product)
         if product.archived_at is None:
-            body = msgspec.json.encode(msgspec.structs.replace(product, archived_at=at))
-            self._catalog.put([msgspec.structs.replace(item, body=body)], at)
+            self._put_again(item, msgspec.structs.replace(product, archived_at=at), at)
+
+    def update_product(self, tenant: str, product_id: str, update: ProductUpdate) -> None:
+        """Raise `Conflict` where somebody else updated it at the same time."""
+        item = self._item(tenant, PRODUCT, product_id, "product_id")
+        product = _decoded(item, Product)
+        changed = msgspec.structs.replace(product, updates=(*product.updates, update))
+        self._put_again(item, changed, update.created_at)
+
+    def _put_again(self, item: Item, definition: Definition, at: datetime) -> None:
+        self._catalog.put([msgspec.structs.replace(item, body=msgspec.json.encode(definition))], at)
 
     def rate_card(self, tenant: str, rate_card_id: str, field: str = "rate_card_id") -> RateCard:
         return _decoded(self._item(tenant, RATE_CARD, rate_card_id, field), RateCard)
