@@ -10,6 +10,7 @@ from decimal import Decimal
 
 import msgspec
 
+from penstock.kernel.card_units import CardUnits
 from penstock.kernel.money import Unit
 from penstock.kernel.price import AnyPrice, GroupValues
 from penstock.kernel.quantity import ZERO
@@ -93,3 +94,4 @@ class ChargeSet(msgspec.Struct, frozen=True):
     vector: Vector
     charges: tuple[Charge, ...]
     layers: tuple[str, ...] = ()  # the ids of the backfills that were in force for the tenant
+    units: CardUnits = CardUnits()  # of the card: every charge is in one of them

@@ -135,9 +135,9 @@ def test_a_charge_is_for_the_converted_quantity_and_tells_what_was_counted() -> 
     """Example 80: 1500 MB are 1.46 GB, which are 2; at 0.10 that is 0.20."""
     (charge,) = charged([an_interval(usd("0.10"), quantity_terms=GB)], [Used(june(3), "1500")])
 
-    assert (charge.quantity, charge.list_amount) == (2, Decimal("0.20"))
+    assert (str(charge.quantity), str(charge.list_amount)) == ("2", "0.20")
     assert charge.metered is not None
-    assert (charge.metered.quantity, charge.metered.terms) == (1500, GB)
+    assert (str(charge.metered.quantity), charge.metered.terms) == ("1500", GB)
 
 
 def test_slices_of_a_converted_quantity_are_differences_of_the_running_figure() -> None:
@@ -145,9 +145,9 @@ def test_slices_of_a_converted_quantity_are_differences_of_the_running_figure() 
     (charge,) = charged([an_interval(usd("0.10"), quantity_terms=GB)], events, cuts=[june(5), june(15)])
 
     slices = charge.alternatives[0].slices
-    assert [(s.span.start, s.quantity, s.amount) for s in slices] == [
-        (june(1), 1, Decimal("0.10")),  # 1000 MB begin the first GB, and 24 more fill it
-        (june(15), 1, Decimal("0.10")),
+    assert [(s.span.start, str(s.quantity), str(s.amount)) for s in slices] == [
+        (june(1), "1", "0.10"),  # 1000 MB begin the first GB, and 24 more fill it
+        (june(15), "1", "0.10"),
     ]
 
 
@@ -160,7 +160,7 @@ def test_a_price_change_goes_on_from_the_units_that_were_begun() -> None:
 
     found = charged(intervals, [Used(june(3), "1500"), Used(june(20), "500"), Used(june(21), "100")])
 
-    assert [(c.quantity, c.list_amount) for c in found] == [(2, Decimal("0.20")), (1, Decimal("0.20"))]
+    assert [(str(c.quantity), str(c.list_amount)) for c in found] == [("2", "0.20"), ("1", "0.20")]
     assert charged(intervals, [Used(june(3), "1500"), Used(june(20), "500")])[1].quantity == 0
 
 
@@ -175,7 +175,7 @@ def test_tiers_count_converted_units_also_behind_a_change_of_the_conversion() ->
 
     first, second = charged(intervals, [Used(june(3), "1500"), Used(june(20), "3000")])
 
-    assert (first.quantity, second.quantity) == (2, 3)  # 4500 are 5 of the second terms, 1500 were 2
+    assert (str(first.quantity), str(second.quantity)) == ("2", "3")  # 4500 are 5 of the second terms, 1500 were 2
     assert (first.list_amount, second.list_amount) == (Decimal("0.20"), Decimal("0.12"))
 
 

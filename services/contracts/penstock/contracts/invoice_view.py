@@ -7,7 +7,6 @@ from typing import Any
 from penstock.contracts.agreement import GRACE
 from penstock.contracts.edge import credit_type, to_api
 from penstock.contracts.invoicing import Invoice, InvoiceLine, LineType
-from penstock.kernel.charge import Charge
 from penstock.kernel.money import Unit
 from penstock.kernel.quantity import canonical, to_text
 
@@ -15,7 +14,7 @@ from penstock.kernel.quantity import canonical, to_text
 def invoice_view(invoice: Invoice, *, skip_zero_quantity: bool = False) -> dict[str, Any]:
     """`issued_at` is when period and grace are over, for a draft too."""
     lines = [
-        _line_view(line, invoice.unit) | _metered_view(line, invoice.charges[line.charge])
+        _line_view(line, invoice.unit_of(line)) | _metered_view(invoice, line)
         for line in invoice.lines
         if not (skip_zero_quantity and line.quantity == 0)
     ]
@@ -45,7 +44,7 @@ def _line_view(line: InvoiceLine, unit: Unit) -> dict[str, Any]:
         "type": line.type.value,
         "name": line.name,
         "product_id": line.product_id,
-        "product_type": "UsageProductListItem",
+        "product_type": None if line.product_id is None else "UsageProductListItem",
         "product_tags": list(line.product_tags),
         "credit_type": credit_type(unit),
         "starting_at": line.span.start,
@@ -59,9 +58,12 @@ def _line_view(line: InvoiceLine, unit: Unit) -> dict[str, Any]:
     return view | (_applied_view(line) if line.type is LineType.APPLIED else {})
 
 
-def _metered_view(line: InvoiceLine, charge: Charge) -> dict[str, Any]:
+def _metered_view(invoice: Invoice, line: InvoiceLine) -> dict[str, Any]:
     """What the meter counted of all that the line's charge is for, where its `quantity` is made of that by terms."""
-    if line.type is not LineType.USAGE or charge.metered is None:
+    if line.type is not LineType.USAGE or line.charge is None:
+        return {}
+    charge = invoice.charges[line.charge]
+    if charge.metered is None:
         return {}
     return {
         "metered_quantity": canonical(charge.metered.quantity),
@@ -88,9 +90,9 @@ def _applied_view(line: InvoiceLine) -> dict[str, Any]:
 
 
 def explanation(invoice: Invoice) -> dict[str, Any]:
-    """As of what, by which rules, from which charges and draws. Amounts are in major units of the invoice's unit.
+    """As of what, by which rules, from which charges and draws. Amounts are in major units.
 
-    `charge` of a line and `line` of a draw are places in `charges`, counted from 0.
+    `charge` of a line and `line` of a draw are places in `charges`, counted from 0; both are in that charge's unit.
     """
     return {
         "invoice_id": invoice.id,
@@ -101,7 +103,8 @@ def explanation(invoice: Invoice) -> dict[str, Any]:
         "finalized_at": invoice.finalized_at,
         "period": invoice.period,
         "unit": invoice.unit,
-        "amounts": "major units of the unit",
+        "amounts": "major units of the charge's unit, or else of the invoice's",
+        "units": invoice.units,
         "vector": list(invoice.vector),
         "backfills": list(invoice.layers),
         "charges": list(invoice.charges),

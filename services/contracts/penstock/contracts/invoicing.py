@@ -12,10 +12,11 @@ import msgspec
 
 from penstock.contracts.balance import Balance, BalanceKind
 from penstock.contracts.draw_down import Draw
+from penstock.kernel.card_units import CardUnits
 from penstock.kernel.charge import Charge, ChargeSet, Part
-from penstock.kernel.money import USD, Unit
+from penstock.kernel.money import Unit, round_to_step
 from penstock.kernel.price import Graduated, GroupValues, PerUnit
-from penstock.kernel.quantity import ZERO, exact
+from penstock.kernel.quantity import ZERO, canonical, exact
 from penstock.kernel.record import Vector
 from penstock.kernel.window import Span
 
@@ -29,6 +30,7 @@ class LineType(Enum):
 
     USAGE = "usage"
     APPLIED = "applied_commit_or_credit"
+    CONVERSION = "cpu_conversion"
 
 
 class InvoiceStatus(Enum):
@@ -45,12 +47,15 @@ class LineTier(msgspec.Struct, frozen=True):
 
 
 class InvoiceLine(msgspec.Struct, frozen=True):
-    """One line; `total` in major units, negative for what a balance paid. `charge` is the place of its charge."""
+    """One line; `total` in major units, negative for what a balance paid.
+
+    `charge` is the place of its charge, in whose unit it is; a conversion has none, and is in the invoice's unit.
+    """
 
     type: LineType
     name: str
-    charge: int
-    product_id: str
+    charge: int | None
+    product_id: str | None
     product_tags: tuple[str, ...]
     group_values: GroupValues
     span: Span
@@ -64,9 +69,10 @@ class InvoiceLine(msgspec.Struct, frozen=True):
 
 
 class Invoice(msgspec.Struct, frozen=True):
-    """The usage invoice of a contract's period with all that proves it: vector, layers, charges and draws.
+    """The usage invoice of a contract's period with all that proves it: vector, layers, units, charges and draws.
 
-    A draft is never stored. `finalized_at` is when it was decided; `booked` says that the ledger has it.
+    `total` is what the lines in `unit` come to; what was used in other units is converted by some of them. A draft is
+    never stored. `finalized_at` is when it was decided; `booked` says that the ledger has it.
     """
 
     id: str
@@ -86,6 +92,10 @@ class Invoice(msgspec.Struct, frozen=True):
     finalized_at: datetime | None = None
     booked: bool = False
     layers: tuple[str, ...] = ()  # the ids of the backfills that were in force
+    units: CardUnits = CardUnits()
+
+    def unit_of(self, line: InvoiceLine) -> Unit:
+        return self.unit if line.charge is None else self.charges[line.charge].unit
 
 
 def invoice_id(contract_id: str, period_start: datetime) -> str:
@@ -103,26 +113,31 @@ def write_invoice(
     contract_revision: int,
     net_payment_terms_days: Decimal | None,
 ) -> Invoice:
-    """The draft of a period. An invoice has one unit; a charge in another is a bug of the rate card's checks."""
-    unit = charge_set.charges[0].unit if charge_set.charges else USD
-    assert all(charge.unit == unit for charge in charge_set.charges), "an invoice has one unit"
-    lines = (*usage_lines(charge_set.charges), *applied_lines(charge_set.charges, draws, {b.id: b for b in balances}))
-    return Invoice(
+    """The draft of a period, in the card's currency; a charge in no unit of the card is a bug of the card's checks."""
+    lines = (
+        *usage_lines(charge_set.charges),
+        *applied_lines(charge_set.charges, draws, {b.id: b for b in balances}),
+        *conversion_lines(charge_set, draws),
+    )
+    invoice = Invoice(
         id=invoice_id(charge_set.contract_id, charge_set.period.start),
         customer_id=customer_id,
         contract_id=charge_set.contract_id,
         contract_revision=contract_revision,
         engine_version=ENGINE_VERSION,
         period=charge_set.period,
-        unit=unit,
+        unit=charge_set.units.fiat,
         vector=charge_set.vector,
         charges=charge_set.charges,
         draws=tuple(draws),
         lines=lines,
-        total=sum((line.total for line in lines), ZERO),
+        total=ZERO,
         net_payment_terms_days=net_payment_terms_days,
         layers=charge_set.layers,
+        units=charge_set.units,
     )
+    total = sum((line.total for line in lines if invoice.unit_of(line) == invoice.unit), ZERO)
+    return msgspec.structs.replace(invoice, total=total)
 
 
 @exact
@@ -188,3 +203,29 @@ def applied_lines(
             segment_id=segment_id,
             balance_kind=balance.kind,
         )
+
+
+@exact
+def conversion_lines(charge_set: ChargeSet, draws: Iterable[Draw]) -> Iterator[InvoiceLine]:
+    """For each custom unit a line for what no balance paid in it, in the card's currency, rounded once."""
+    units, left = charge_set.units, dict.fromkeys((charge.unit for charge in charge_set.charges), ZERO)
+    assert all(units.find(unit.id) == unit for unit in left), "a charge is in a unit of its card"
+    for charge in charge_set.charges:
+        left[charge.unit] += charge.list_amount
+    for draw in draws:
+        left[charge_set.charges[draw.line].unit] -= draw.amount
+    for conversion in units.conversions:
+        unpaid = left.get(conversion.unit, ZERO)
+        if unpaid:
+            yield InvoiceLine(
+                type=LineType.CONVERSION,
+                name=f"{conversion.unit.name} in {units.fiat.name}",
+                charge=None,
+                product_id=None,
+                product_tags=(),
+                group_values=(),
+                span=charge_set.period,
+                total=round_to_step(unpaid * conversion.fiat_per_unit, units.fiat),
+                quantity=canonical(unpaid),
+                unit_price=conversion.fiat_per_unit,
+            )

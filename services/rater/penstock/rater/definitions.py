@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from penstock.kernel.card_units import CardUnits
+from penstock.kernel.money import Unit
 from penstock.kernel.price import AnyPrice, GroupValues
 from penstock.kernel.quantity_terms import QuantityConversion, QuantityRounding, QuantityTerms
 from penstock.kernel.window import Span
@@ -92,8 +94,17 @@ class Alias(msgspec.Struct, frozen=True):
         return self.ending_before is None or instant < self.ending_before
 
 
+class PricingUnit(msgspec.Struct, frozen=True):
+    """A unit of the tenant's own, such as credits, in which products are priced and commits are sold."""
+
+    unit: Unit
+    created_at: datetime
+    created_by: str
+    archived_at: datetime | None = None
+
+
 class RateCard(msgspec.Struct, frozen=True):
-    """A price list; its rates are items of their own, since there may be ten thousand."""
+    """A price list; its rates are items of their own, since there may be ten thousand. Its units only become more."""
 
     id: str
     name: str
@@ -102,6 +113,7 @@ class RateCard(msgspec.Struct, frozen=True):
     description: str | None = None
     aliases: tuple[Alias, ...] = ()
     custom_fields: dict[str, str] = {}
+    units: CardUnits = CardUnits()
 
 
 class Rate(msgspec.Struct, frozen=True):

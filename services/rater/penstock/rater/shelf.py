@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TypeVar
 
@@ -10,11 +10,11 @@ import msgspec
 
 from penstock.kernel.ports.catalog import Catalog, Item
 from penstock.kernel.problems import NotFound
-from penstock.rater.definitions import Alias, Product, ProductUpdate, Rate, RateCard
+from penstock.rater.definitions import Alias, PricingUnit, Product, ProductUpdate, Rate, RateCard
 
-PRODUCT, RATE_CARD, RATE = "product", "rate_card", "rate"
+PRODUCT, RATE_CARD, RATE, PRICING_UNIT = "product", "rate_card", "rate", "pricing_unit"
 
-Definition = TypeVar("Definition", Product, RateCard, Rate)
+Definition = TypeVar("Definition", Product, RateCard, Rate, PricingUnit)
 
 
 class Shelved(msgspec.Struct, frozen=True):
@@ -62,6 +62,25 @@ class Shelf:
     def _put_again(self, item: Item, definition: Definition, at: datetime) -> None:
         self._catalog.put([msgspec.structs.replace(item, body=msgspec.json.encode(definition))], at)
 
+    def pricing_unit(self, tenant: str, id: str, field: str) -> PricingUnit:
+        return _decoded(self._item(tenant, PRICING_UNIT, id, field), PricingUnit)
+
+    def pricing_units(self, tenant: str) -> list[PricingUnit]:
+        """Archived ones too, in the order in which they were made."""
+        return [_decoded(item, PricingUnit) for item in self._catalog.list(tenant, PRICING_UNIT)]
+
+    def add_pricing_unit(self, tenant: str, made: PricingUnit) -> None:
+        """Raise `Conflict` where another one has the name."""
+        item = Item(tenant, PRICING_UNIT, made.unit.id, msgspec.json.encode(made), unique=(made.unit.name.upper(),))
+        self._catalog.put([item], made.created_at)
+
+    def archive_pricing_unit(self, tenant: str, id: str, at: datetime) -> None:
+        """Its name is free again. Idempotent: the first instant stays."""
+        item = self._item(tenant, PRICING_UNIT, id, "id")
+        made = _decoded(item, PricingUnit)
+        if made.archived_at is None:
+            self._put_again(msgspec.structs.replace(item, unique=()), msgspec.structs.replace(made, archived_at=at), at)
+
     def rate_card(self, tenant: str, rate_card_id: str, field: str = "rate_card_id") -> RateCard:
         return _decoded(self._item(tenant, RATE_CARD, rate_card_id, field), RateCard)
 
@@ -81,12 +100,23 @@ class Shelf:
         """All or nothing. An alias that another card holds moves to this one, as Metronome's do."""
         names = tuple(dict.fromkeys(alias.name for alias in card.aliases))
         item = Item(tenant, RATE_CARD, card.id, msgspec.json.encode(card), unique=names)
-        items = [*self._without_aliases(tenant, names), item, *_rate_items(tenant, rates)]
+        items = [*self._without_aliases(tenant, names, card.id), item, *_rate_items(tenant, rates)]
         self._catalog.put(items, card.created_at)
 
-    def _without_aliases(self, tenant: str, names: Sequence[str]) -> list[Item]:
-        """The cards that now hold any of these aliases, each without them."""
-        holders = {item.id: item for name in names if (item := self._catalog.find(tenant, RATE_CARD, name))}
+    def change_rate_card(
+        self, tenant: str, rate_card_id: str, change: Callable[[RateCard], RateCard], at: datetime
+    ) -> None:
+        """Raise `Conflict` where somebody else changed it at the same time. Aliases move as in `add_rate_card`."""
+        item = self._item(tenant, RATE_CARD, rate_card_id, "rate_card_id")
+        card = change(_decoded(item, RateCard))
+        names = tuple(dict.fromkeys(alias.name for alias in card.aliases))
+        changed = msgspec.structs.replace(item, body=msgspec.json.encode(card), unique=names)
+        self._catalog.put([*self._without_aliases(tenant, names, card.id), changed], at)
+
+    def _without_aliases(self, tenant: str, names: Sequence[str], card_id: str) -> list[Item]:
+        """The other cards that now hold any of these aliases, each without them."""
+        found = [item for name in names if (item := self._catalog.find(tenant, RATE_CARD, name))]
+        holders = {item.id: item for item in found if item.id != card_id}
         out = []
         for item in holders.values():
             card = _decoded(item, RateCard)
