@@ -18,6 +18,9 @@ from penstock.kernel.quantity_terms import Counted
 from penstock.kernel.record import Vector
 from penstock.kernel.window import Span
 
+# Kinds of alternatives: the card's price after overrides, and what commits pay that draw at the commit rate.
+LIST, COMMIT = "list", "commit"
+
 
 class Part(msgspec.Struct, frozen=True, omit_defaults=True):
     """A part of an amount, and what priced it. Parts sum to the amount.
@@ -46,7 +49,7 @@ class Slice(msgspec.Struct, frozen=True):
 
 
 class Alternative(msgspec.Struct, frozen=True):
-    """One price at which the charge may be paid. `kind` is `list` (the card after overrides) today.
+    """One price at which the charge may be paid. `kind` is `LIST` or `COMMIT`.
 
     `amount` is rounded to the unit's step; `exact` is what was rounded. `counter` is where the tier counter stood, in
     units, before this charge. `origin` names card, rate and override.

@@ -236,7 +236,8 @@ class PriceInterval(msgspec.Struct, frozen=True):
     """The price of a product for a contract in [start, end), for usage whose pricing groups have `group_values`.
 
     `metric_id` is the quantity's source; `group_keys` the product's pricing group keys. `origin` says where the price
-    comes from (card, rate, override) and is shown in explanations.
+    comes from (card, rate, override) and is shown in explanations. `commit_price` is what commits may pay instead; both
+    are then `PerUnit` or `Graduated` without flat fees, in one unit.
     """
 
     contract_id: str
@@ -250,3 +251,4 @@ class PriceInterval(msgspec.Struct, frozen=True):
     origin: dict[str, str]
     product_tags: tuple[str, ...] = ()
     quantity_terms: QuantityTerms = QuantityTerms()
+    commit_price: PerUnit | Graduated | None = None

@@ -172,7 +172,31 @@ def test_rates_are_selected(client: metronome.Metronome, selector: Any, prices: 
     assert [rate.rate.price for rate in listed] == prices
 
 
+def test_a_commit_rate_stands_beside_the_list_rate(server: Server, client: metronome.Metronome) -> None:
+    product_id, card_id = a_usage_product(client), a_rate_card(client)
+    rates = client.v1.contracts.rate_cards.rates
+
+    flat = rates.add(
+        rate_card_id=card_id, **a_flat_rate(product_id, commit_rate={"rate_type": "FLAT", "price": 3})
+    ).data
+    tiers_of_it = [{"price": 4, "size": 10}, {"price": 2}]
+    tiered = a_flat_rate(product_id, commit_rate={"rate_type": "TIERED", "tiers": tiers_of_it}, starting_at=june(1))
+    rates.add_many(rate_card_id=card_id, rates=[tiered])  # type: ignore[list-item]
+    [before], [after] = (rates.list(rate_card_id=card_id, at=at).data for at in (JANUARY, june(1)))
+
+    assert flat.commit_rate is not None
+    assert (flat.price, flat.commit_rate.rate_type, flat.commit_rate.price) == (5, "FLAT", 3)
+    assert before.commit_rate == flat.commit_rate
+    assert after.commit_rate is not None
+    assert after.commit_rate.tiers is not None
+    assert [(tier.price, tier.size) for tier in after.commit_rate.tiers] == [(4, 10), (2, None)]
+    assert server.shelf.rates("tenant-1", card_id)[0].rate.commit_price == usd("0.03")
+
+
 TIERED: dict[str, Any] = {"rate_type": "TIERED", "price": None}
+FLAT: dict[str, Any] = {"rate_type": "FLAT", "price": 1}
+UNITS: dict[str, Any] = {"model": "GRADUATED", "tiers": [{"up_to": None, "unit_price": 1, "flat": 1}]}
+PACKS: dict[str, Any] = {"model": "PACKAGE", "size": 5, "package_price": 1}
 
 
 @pytest.mark.parametrize(
@@ -197,7 +221,12 @@ TIERED: dict[str, Any] = {"rate_type": "TIERED", "price": None}
         ({"rate_type": "TIERED", "tiers": [{"price": 1}]}, 400, "price"),
         ({"rate_type": "TIERED", "price": None, "custom_rate": {"model": "PER_UNIT"}}, 400, "custom_rate"),
         ({"rate_type": "CUSTOM", "custom_rate": {"model": "PER_UNIT", "unit_price": 1}}, 400, "price"),
-        ({"commit_rate": {"rate_type": "FLAT", "price": 1}}, 422, "commit_rate"),
+        ({"commit_rate": {"rate_type": "FLAT"}}, 400, "commit_rate.price"),
+        ({"commit_rate": {"rate_type": "FLAT", "price": -1}}, 400, "commit_rate.price"),
+        ({"commit_rate": {"rate_type": "PERCENTAGE", "price": 1}}, 422, "commit_rate.rate_type"),
+        ({"commit_rate": {"rate_type": "TIERED", "tiers": [{"price": 1, "size": 5}]}}, 422, "commit_rate.tiers"),
+        ({"commit_rate": {"rate_type": "CUSTOM", "custom_rate": UNITS}}, 422, "commit_rate"),
+        ({"rate_type": "CUSTOM", "price": None, "custom_rate": PACKS, "commit_rate": FLAT}, 422, "commit_rate"),
         ({"pricing_group_values": {"model": "small"}}, 400, "pricing_group_values"),
         ({"starting_at": "2026-01-01T00:00:00"}, 400, "starting_at"),
         ({"ending_before": JANUARY}, 400, "ending_before"),

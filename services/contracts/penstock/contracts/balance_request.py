@@ -9,11 +9,12 @@ from decimal import Decimal
 
 import msgspec
 
-from penstock.contracts.balance import Balance, BalanceKind, Segment
+from penstock.contracts.balance import Balance, BalanceKind, RateType, Segment
 from penstock.contracts.edge import (
     NULL,
     Instant,
     amount,
+    choice,
     exponent,
     is_given,
     join,
@@ -87,8 +88,6 @@ def read_balance(raw: msgspec.Raw, at: str, kind: BalanceKind, created_at: datet
     body = read(raw, BalanceBody, at, _UNSUPPORTED)
     if kind is BalanceKind.PREPAID and body.type.upper() != "PREPAID":
         raise refuse(join(at, "type"), "must be PREPAID: nothing else is supported yet")
-    if (body.rate_type or "LIST_RATE").upper() != "LIST_RATE":
-        raise refuse(join(at, "rate_type"), "must be LIST_RATE: nothing else is supported yet")
     _check_invoice_schedule(body.invoice_schedule, join(at, "invoice_schedule"))
     unit = _unit(body, at, term)
     return Balance(
@@ -105,6 +104,7 @@ def read_balance(raw: msgspec.Raw, at: str, kind: BalanceKind, created_at: datet
         product_ids=tuple(dict.fromkeys(body.applicable_product_ids or ())),
         product_tags=tuple(dict.fromkeys(body.applicable_product_tags or ())),
         unit=unit,
+        rate_type=choice(RateType, body.rate_type or "LIST_RATE", join(at, "rate_type")),
     )
 
 

@@ -61,6 +61,7 @@ def bookings(tenant: str, invoice: Invoice) -> list[Transaction]:
             segment_account(balance_id, segment_id), f"revenue/{balance_id}", amount, unit
         )
         for (balance_id, segment_id, unit), amount in drawn.items()
+        if amount
     ]
     if invoice.total:
         asked = _Occasion(tenant, pool, OVERAGE, (invoice.id,), end, invoice.id)

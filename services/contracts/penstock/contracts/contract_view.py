@@ -38,7 +38,7 @@ def balance_view(balance: Balance, contract: Contract, extras: Extras) -> dict[s
         "product": {"id": balance.product_id, "name": balance.product_name},
         "contract": {"id": contract.id},
         "priority": balance.priority,
-        "rate_type": "LIST_RATE",
+        "rate_type": balance.rate_type.value,
         "cost_basis": None if prepaid else ZERO,
         "applicable_product_ids": list(balance.product_ids) or None,
         "applicable_product_tags": list(balance.product_tags) or None,

@@ -14,7 +14,7 @@ from penstock.kernel.quantity import canonical, to_text
 def invoice_view(invoice: Invoice, *, skip_zero_quantity: bool = False) -> dict[str, Any]:
     """`issued_at` is when period and grace are over, for a draft too."""
     lines = [
-        _line_view(line, invoice.unit_of(line)) | _metered_view(invoice, line)
+        _line_view(line, invoice.unit_of(line)) | _usage_view(invoice, line)
         for line in invoice.lines
         if not (skip_zero_quantity and line.quantity == 0)
     ]
@@ -58,14 +58,14 @@ def _line_view(line: InvoiceLine, unit: Unit) -> dict[str, Any]:
     return view | (_applied_view(line) if line.type is LineType.APPLIED else {})
 
 
-def _metered_view(invoice: Invoice, line: InvoiceLine) -> dict[str, Any]:
-    """What the meter counted of all that the line's charge is for, where its `quantity` is made of that by terms."""
+def _usage_view(invoice: Invoice, line: InvoiceLine) -> dict[str, Any]:
+    """Its rate, and what the meter counted of all that its charge is for, where terms make another quantity of it."""
     if line.type is not LineType.USAGE or line.charge is None:
         return {}
-    charge = invoice.charges[line.charge]
+    charge, rate_type = invoice.charges[line.charge], {"rate_type": f"{line.kind.upper()}_RATE"}
     if charge.metered is None:
-        return {}
-    return {
+        return rate_type
+    return rate_type | {
         "metered_quantity": canonical(charge.metered.quantity),
         "quantity_conversion": charge.metered.terms.conversion,
         "quantity_rounding": charge.metered.terms.rounding,

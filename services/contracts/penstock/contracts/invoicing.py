@@ -12,8 +12,10 @@ import msgspec
 
 from penstock.contracts.balance import Balance, BalanceKind
 from penstock.contracts.draw_down import Draw
+from penstock.contracts.shares import Share, shares
+from penstock.contracts.units import Units
 from penstock.kernel.card_units import CardUnits
-from penstock.kernel.charge import Charge, ChargeSet, Part
+from penstock.kernel.charge import COMMIT, LIST, Charge, ChargeSet, Part
 from penstock.kernel.money import Unit, round_to_step
 from penstock.kernel.price import Graduated, GroupValues, PerUnit
 from penstock.kernel.quantity import ZERO, canonical, exact
@@ -49,7 +51,8 @@ class LineTier(msgspec.Struct, frozen=True):
 class InvoiceLine(msgspec.Struct, frozen=True):
     """One line; `total` in major units, negative for what a balance paid.
 
-    `charge` is the place of its charge, in whose unit it is; a conversion has none, and is in the invoice's unit.
+    `charge` is the place of its charge, in whose unit it is, and `kind` names which of its prices a usage line is at; a
+    conversion has no charge, and is in the invoice's unit.
     """
 
     type: LineType
@@ -66,6 +69,7 @@ class InvoiceLine(msgspec.Struct, frozen=True):
     balance_id: str | None = None
     segment_id: str | None = None
     balance_kind: BalanceKind | None = None
+    kind: str = LIST
 
 
 class Invoice(msgspec.Struct, frozen=True):
@@ -114,11 +118,6 @@ def write_invoice(
     net_payment_terms_days: Decimal | None,
 ) -> Invoice:
     """The draft of a period, in the card's currency; a charge in no unit of the card is a bug of the card's checks."""
-    lines = (
-        *usage_lines(charge_set.charges),
-        *applied_lines(charge_set.charges, draws, {b.id: b for b in balances}),
-        *conversion_lines(charge_set, draws),
-    )
     invoice = Invoice(
         id=invoice_id(charge_set.contract_id, charge_set.period.start),
         customer_id=customer_id,
@@ -130,27 +129,43 @@ def write_invoice(
         vector=charge_set.vector,
         charges=charge_set.charges,
         draws=tuple(draws),
-        lines=lines,
+        lines=(),
         total=ZERO,
         net_payment_terms_days=net_payment_terms_days,
         layers=charge_set.layers,
         units=charge_set.units,
     )
-    total = sum((line.total for line in lines if invoice.unit_of(line) == invoice.unit), ZERO)
-    return msgspec.structs.replace(invoice, total=total)
+    applied = applied_lines(invoice.charges, draws, {balance.id: balance for balance in balances})
+    used = (*usage_lines(invoice.charges, draws), *applied)
+    lines = (*used, *_conversion_lines(invoice, used))
+    return msgspec.structs.replace(invoice, lines=lines, total=_in_unit(invoice, lines, invoice.unit))
+
+
+def _in_unit(invoice: Invoice, lines: Iterable[InvoiceLine], unit: Unit) -> Decimal:
+    return sum((line.total for line in lines if invoice.unit_of(line) == unit), ZERO)
 
 
 @exact
-def usage_lines(charges: Iterable[Charge]) -> Iterator[InvoiceLine]:
-    """A line per charge, or one per tier where the price is graduated."""
+def usage_lines(charges: Iterable[Charge], draws: Iterable[Draw] = ()) -> Iterator[InvoiceLine]:
+    """A line per charge and price that is paid, or one per tier where the price is graduated."""
+    at_commit_rate: dict[int, list[Units]] = {}
+    for draw in draws:
+        if draw.units is not None and draw.kind == COMMIT:
+            at_commit_rate.setdefault(draw.line, []).append(draw.units)
     for place, charge in enumerate(charges):
-        listed = charge.alternatives[0]
-        if isinstance(listed.price, Graduated) and listed.parts:
-            for part in listed.parts:
-                yield _tier_line(charge, place, part, listed.price)
-        else:
-            unit_price = listed.price.unit_price if isinstance(listed.price, PerUnit) else None
-            yield _usage_line(charge, place, charge.quantity, unit_price, listed.amount)
+        for share in shares(charge, at_commit_rate.get(place, ())):
+            yield from _share_lines(charge, place, share)
+
+
+def _share_lines(charge: Charge, place: int, share: Share) -> Iterator[InvoiceLine]:
+    price = share.alternative.price
+    if isinstance(price, Graduated) and share.parts:
+        lines = [_tier_line(charge, place, part, price) for part in share.parts]
+    else:
+        unit_price = price.unit_price if isinstance(price, PerUnit) else None
+        lines = [_usage_line(charge, place, share.quantity, unit_price, share.amount)]
+    for line in lines:
+        yield msgspec.structs.replace(line, kind=share.alternative.kind)
 
 
 def _tier_line(charge: Charge, place: int, part: Part, price: Graduated) -> InvoiceLine:
@@ -190,6 +205,8 @@ def applied_lines(
         paid[key] = paid.get(key, ZERO) + draw.amount
     for (balance_id, segment_id, place), amount in paid.items():
         balance, charge = balances[balance_id], charges[place]
+        if not amount:
+            continue
         yield InvoiceLine(
             type=LineType.APPLIED,
             name=f"{charge.product_name} ({balance.label} applied)",
@@ -205,17 +222,12 @@ def applied_lines(
         )
 
 
-@exact
-def conversion_lines(charge_set: ChargeSet, draws: Iterable[Draw]) -> Iterator[InvoiceLine]:
+def _conversion_lines(invoice: Invoice, used: Sequence[InvoiceLine]) -> Iterator[InvoiceLine]:
     """For each custom unit a line for what no balance paid in it, in the card's currency, rounded once."""
-    units, left = charge_set.units, dict.fromkeys((charge.unit for charge in charge_set.charges), ZERO)
-    assert all(units.find(unit.id) == unit for unit in left), "a charge is in a unit of its card"
-    for charge in charge_set.charges:
-        left[charge.unit] += charge.list_amount
-    for draw in draws:
-        left[charge_set.charges[draw.line].unit] -= draw.amount
+    units = invoice.units
+    assert all(units.find(c.unit.id) == c.unit for c in invoice.charges), "a charge is in a unit of its card"
     for conversion in units.conversions:
-        unpaid = left.get(conversion.unit, ZERO)
+        unpaid = _in_unit(invoice, used, conversion.unit)
         if unpaid:
             yield InvoiceLine(
                 type=LineType.CONVERSION,
@@ -224,7 +236,7 @@ def conversion_lines(charge_set: ChargeSet, draws: Iterable[Draw]) -> Iterator[I
                 product_id=None,
                 product_tags=(),
                 group_values=(),
-                span=charge_set.period,
+                span=invoice.period,
                 total=round_to_step(unpaid * conversion.fiat_per_unit, units.fiat),
                 quantity=canonical(unpaid),
                 unit_price=conversion.fiat_per_unit,

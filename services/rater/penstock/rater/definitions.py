@@ -11,7 +11,7 @@ import msgspec
 
 from penstock.kernel.card_units import CardUnits
 from penstock.kernel.money import Unit
-from penstock.kernel.price import AnyPrice, GroupValues
+from penstock.kernel.price import AnyPrice, Graduated, GroupValues, PerUnit
 from penstock.kernel.quantity_terms import QuantityConversion, QuantityRounding, QuantityTerms
 from penstock.kernel.window import Span
 
@@ -119,7 +119,8 @@ class RateCard(msgspec.Struct, frozen=True):
 class Rate(msgspec.Struct, frozen=True):
     """The price of a product on a card in [starting_at, ending_before), for usage with exactly these group values.
 
-    Never changed: a newer price is another rate that starts later.
+    Never changed: a newer price is another rate that starts later. `commit_price` is what commits of `rate_type`
+    COMMIT_RATE pay instead; it stands beside prices by the unit only.
     """
 
     id: str
@@ -130,6 +131,7 @@ class Rate(msgspec.Struct, frozen=True):
     ending_before: datetime | None
     group_values: GroupValues
     price: AnyPrice
+    commit_price: PerUnit | Graduated | None = None
 
     def in_force(self, instant: datetime) -> bool:
         return self.starting_at <= instant and (self.ending_before is None or instant < self.ending_before)

@@ -51,14 +51,23 @@ class TierBody(msgspec.Struct):
     size: Decimal | None = None
 
 
+class CommitRateBody(msgspec.Struct):
+    """What commits may pay instead of the list price, in the same unit."""
+
+    rate_type: str
+    price: Decimal | None = None
+    tiers: list[TierBody] | None = None
+    custom_rate: msgspec.Raw = msgspec.Raw(b"null")
+
+
 class PriceBody(msgspec.Struct, kw_only=True):
-    """The part of a rate that says what it costs. `Any` is for what is refused by name wherever it is set."""
+    """The part of a rate that says what it costs."""
 
     rate_type: str
     price: Decimal | None = None
     tiers: list[TierBody] | None = None
     credit_type_id: str | None = None
-    commit_rate: Any = None
+    commit_rate: CommitRateBody | None = None
     custom_rate: msgspec.Raw = msgspec.Raw(b"null")  # read where no number becomes binary
 
 
@@ -68,9 +77,23 @@ def price_of(body: PriceBody, units: CardUnits, scale: Scale, place: str = "") -
 
     Raise `BadRequest` or `Unprocessable` that names the field, below `place`.
     """
-    if body.commit_rate is not None:
-        raise Unprocessable("a commit_rate beside the list rate is not supported", field=f"{place}commit_rate")
-    unit, rate_type = _unit(body.credit_type_id, units, f"{place}credit_type_id"), body.rate_type.upper()
+    return _price(body, _unit(body.credit_type_id, units, f"{place}credit_type_id"), scale, place)
+
+
+@exact
+def commit_price_of(body: PriceBody, price: AnyPrice, scale: Scale, place: str = "") -> PerUnit | Graduated | None:
+    """The price for commits that `body` writes beside `price`. Raise as `price_of` does."""
+    if body.commit_rate is None:
+        return None
+    commit_price = _price(body.commit_rate, price.unit, scale, f"{place}commit_rate.")
+    # A balance that ends inside a charge pays for units, so that each must have a price of its own.
+    if isinstance(commit_price, PerUnit | Graduated) and "CUSTOM" not in (_rate_type(price), _rate_type(commit_price)):
+        return commit_price
+    raise Unprocessable("a commit_rate and the rate beside it are FLAT or TIERED", field=f"{place}commit_rate")
+
+
+def _price(body: PriceBody | CommitRateBody, unit: Unit, scale: Scale, place: str) -> AnyPrice:
+    rate_type = body.rate_type.upper()
     if rate_type not in _SAYS:
         raise Unprocessable(
             f"rate_type {rate_type} is not supported: {', '.join(_SAYS)}", field=f"{place}rate_type"
@@ -89,7 +112,7 @@ def price_of(body: PriceBody, units: CardUnits, scale: Scale, place: str = "") -
 _SAYS = {"FLAT": "price", "TIERED": "tiers", "CUSTOM": "custom_rate"}
 
 
-def _refuse_others(body: PriceBody, rate_type: str, place: str) -> None:
+def _refuse_others(body: PriceBody | CommitRateBody, rate_type: str, place: str) -> None:
     given = {
         "price": body.price is not None,
         "tiers": bool(body.tiers),
@@ -143,19 +166,33 @@ def number(value: Decimal, field: str) -> Decimal:
 
 
 @exact
-def rate_view(price: AnyPrice, group_values: dict[str, str | None] | None) -> dict[str, Any]:
+def rate_view(
+    price: AnyPrice, group_values: dict[str, str | None] | None, commit_price: PerUnit | Graduated | None
+) -> dict[str, Any]:
     """A price as the API answers it: USD in cents, others in whole units, tiers by width."""
     return {
         "rate_type": _rate_type(price),
         "price": Scale.CENTS.shown(price.unit_price, price.unit) if isinstance(price, PerUnit) else None,
-        "tiers": _widths(price) if isinstance(price, Graduated) and _rate_type(price) == "TIERED" else None,
+        "tiers": _tiers_view(price),
         "credit_type": {"id": price.unit.id, "name": price.unit.name},
         "pricing_group_values": group_values,
-        "commit_rate": None,
+        "commit_rate": commit_rate_view(commit_price),
         "custom_rate": price_view(price) if _rate_type(price) == "CUSTOM" else None,
         "is_prorated": None,
         "quantity": None,
     }
+
+
+@exact
+def commit_rate_view(price: PerUnit | Graduated | None) -> dict[str, Any] | None:
+    if price is None:
+        return None
+    unit_price = Scale.CENTS.shown(price.unit_price, price.unit) if isinstance(price, PerUnit) else None
+    return {"rate_type": _rate_type(price), "price": unit_price, "tiers": _tiers_view(price)}
+
+
+def _tiers_view(price: AnyPrice) -> list[dict[str, Decimal | None]] | None:
+    return _widths(price) if isinstance(price, Graduated) and _rate_type(price) == "TIERED" else None
 
 
 def _rate_type(price: AnyPrice) -> str:

@@ -14,7 +14,7 @@ from penstock.kernel.ports.clock import Clock
 from penstock.kernel.price import GroupValues
 from penstock.kernel.problems import BadRequest
 from penstock.rater.definitions import Product, ProductType, Rate, RateCard
-from penstock.rater.http_prices import PriceBody, Scale, price_of, rate_view
+from penstock.rater.http_prices import PriceBody, Scale, commit_price_of, commit_rate_view, price_of, rate_view
 from penstock.rater.rate_card import rate_in_force, rates_by_key
 from penstock.rater.shelf import Shelf, Shelved
 from penstock.web.instant import EARLIEST, as_utc
@@ -84,7 +84,7 @@ class RatesApi:
         card = self._shelf.rate_card(request.tenant, body.rate_card_id)
         rate = _rate(body, card, self._shelf.product(request.tenant, body.product_id), Scale.CENTS, "")
         self._shelf.add_rates(request.tenant, [rate], self._clock.now())
-        return {"data": rate_view(rate.price, dict(rate.group_values) or None)}
+        return {"data": rate_view(rate.price, dict(rate.group_values) or None, rate.commit_price)}
 
     def add_many(self, request: Request) -> dict[str, Any]:
         """All or nothing: one wrong rate, and none is there."""
@@ -128,6 +128,7 @@ def _rate(body: RateBody, card: RateCard, product: Product, scale: Scale, place:
         raise BadRequest(f"product {product.id} is archived", field=f"{place}product_id")
     if body.ending_before is not None and body.ending_before <= body.starting_at:
         raise BadRequest("a rate ends after it starts", field=f"{place}ending_before")
+    price = price_of(body, card.units, scale, place)
     return Rate(
         id=str(uuid.uuid4()),
         rate_card_id=card.id,
@@ -136,7 +137,8 @@ def _rate(body: RateBody, card: RateCard, product: Product, scale: Scale, place:
         starting_at=as_utc(body.starting_at, "starting_at"),
         ending_before=None if body.ending_before is None else as_utc(body.ending_before, "ending_before"),
         group_values=_group_values(body.pricing_group_values or {}, product, f"{place}pricing_group_values"),
-        price=price_of(body, card.units, scale, place),
+        price=price,
+        commit_price=commit_price_of(body, price, scale, place),
     )
 
 
@@ -172,7 +174,7 @@ def _scheduled_view(rate: Rate, product: Product) -> dict[str, Any]:
         "starting_at": rate.starting_at,
         "ending_before": rate.ending_before,
         "pricing_group_values": group_values,
-        "rate": rate_view(rate.price, group_values),
-        "commit_rate": None,
+        "rate": rate_view(rate.price, group_values, rate.commit_price),
+        "commit_rate": commit_rate_view(rate.commit_price),
         "billing_frequency": None,
     }

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from penstock.kernel.charge import Alternative, Charge, Part, Slice
+from penstock.kernel.charge import COMMIT, LIST, Alternative, Charge, Part, Slice
 from penstock.kernel.meter import Aggregation, GroupValue
 from penstock.kernel.money import Unit, round_to_step
 from penstock.kernel.price import AnyPrice, PriceInterval
@@ -83,7 +83,9 @@ def _by_groups(rows: Iterable[UsageRow]) -> dict[tuple[GroupValue, ...], list[Us
 
 def _charge(interval: PriceInterval, counter: Counter, slices: Sequence[Span], quantities: Sequence[Decimal]) -> Charge:
     """`quantities` run: what was used from the start of the charge to the end of each slice."""
-    terms = interval.quantity_terms
+    terms, prices = interval.quantity_terms, [(LIST, interval.price)]
+    if interval.commit_price is not None:
+        prices.append((COMMIT, interval.commit_price))
     priced = priced_between(counter.metered, quantities, terms)
     return Charge(
         contract_id=interval.contract_id,
@@ -95,20 +97,26 @@ def _charge(interval: PriceInterval, counter: Counter, slices: Sequence[Span], q
         span=interval.span,
         unit=interval.price.unit,
         quantity=priced[-1],
-        alternatives=(_list_price(interval, counter.priced, slices, priced),),
+        alternatives=tuple(
+            _alternative(kind, price, interval.origin, counter.priced, slices, priced) for kind, price in prices
+        ),
         metered=None if terms == NO_TERMS else Counted(counter.metered, quantities[-1], terms),
     )
 
 
-def _list_price(
-    interval: PriceInterval, counter: Decimal, slices: Sequence[Span], quantities: Sequence[Decimal]
+def _alternative(
+    kind: str,
+    price: AnyPrice,
+    origin: dict[str, str],
+    counter: Decimal,
+    slices: Sequence[Span],
+    quantities: Sequence[Decimal],
 ) -> Alternative:
-    price = interval.price
     total, parts = amount_between(counter, counter + quantities[-1], price)
     return Alternative(
-        kind="list",
+        kind=kind,
         price=price,
-        origin=interval.origin,
+        origin=origin,
         counter=counter,
         exact=total,
         amount=round_to_step(total, price.unit),

@@ -106,9 +106,9 @@ def _merged(intervals: Iterable[PriceInterval]) -> list[PriceInterval]:
     return out
 
 
-def _terms(interval: PriceInterval) -> tuple[AnyPrice, QuantityTerms, tuple[str, ...]]:
+def _terms(interval: PriceInterval) -> tuple[AnyPrice, AnyPrice | None, QuantityTerms, tuple[str, ...]]:
     """All that an amount, or who pays it, depends on."""
-    return interval.price, interval.quantity_terms, interval.product_tags
+    return interval.price, interval.commit_price, interval.quantity_terms, interval.product_tags
 
 
 def _interval(
@@ -122,6 +122,7 @@ def _interval(
     if not entitled:
         return None
     assert product.metric_id is not None
+    price = rate.price if override is None else repriced(rate.price, override)
     return PriceInterval(
         contract_id=terms.contract_id,
         product_id=product.id,
@@ -130,10 +131,12 @@ def _interval(
         group_keys=product.pricing_group_key,
         group_values=rate.group_values,
         span=piece,
-        price=rate.price if override is None else repriced(rate.price, override),
+        price=price,
         origin=_origin(rate, override),
         product_tags=product.tags,
         quantity_terms=product.quantity_terms,
+        # A commit draws in one unit: where an overwrite is in another, its list price is the only one.
+        commit_price=rate.commit_price if price.unit == rate.price.unit else None,
     )
 
 
