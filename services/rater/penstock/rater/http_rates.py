@@ -12,11 +12,13 @@ import msgspec
 from penstock.kernel.meter import GroupValue
 from penstock.kernel.ports.clock import Clock
 from penstock.kernel.price import GroupValues
-from penstock.kernel.problems import BadRequest
+from penstock.kernel.problems import BadRequest, Unprocessable
 from penstock.rater.definitions import Product, ProductType, Rate, RateCard
 from penstock.rater.http_prices import PriceBody, Scale, commit_price_of, commit_rate_view, price_of, rate_view
+from penstock.rater.overlap import overlap_in
+from penstock.rater.rate_cache import Shelved
 from penstock.rater.rate_card import rate_in_force, rates_by_key
-from penstock.rater.shelf import Shelf, Shelved
+from penstock.rater.shelf import Shelf
 from penstock.web.instant import EARLIEST, as_utc
 from penstock.web.page import decode_cursor, page
 from penstock.web.route import Request
@@ -118,6 +120,11 @@ def rates_of(shelf: Shelf, tenant: str, card: RateCard, bodies: Sequence[RateBod
         if body.product_id not in products:
             products[body.product_id] = shelf.product(tenant, body.product_id, f"rates[{place}].product_id")
         out.append(_rate(body, card, products[body.product_id], scale, f"rates[{place}]."))
+    overlap = overlap_in(out)
+    if overlap is not None:
+        first, second = (out[place].starting_at.isoformat() for place in overlap)
+        why = f"it starts at {second}, while rates[{overlap.first}] of the same product and groups, from {first}, holds"
+        raise Unprocessable(why, field=f"rates[{overlap.second}].starting_at")
     return out
 
 

@@ -11,17 +11,11 @@ import msgspec
 from penstock.kernel.ports.catalog import Catalog, Item
 from penstock.kernel.problems import NotFound
 from penstock.rater.definitions import Alias, PricingUnit, Product, ProductUpdate, Rate, RateCard
+from penstock.rater.rate_cache import RateCache, Shelved
 
 PRODUCT, RATE_CARD, RATE, PRICING_UNIT = "product", "rate_card", "rate", "pricing_unit"
 
 Definition = TypeVar("Definition", Product, RateCard, Rate, PricingUnit)
-
-
-class Shelved(msgspec.Struct, frozen=True):
-    """A rate with its place in the catalog, which is a cursor and breaks ties of `starting_at`."""
-
-    sequence: int
-    rate: Rate
 
 
 class Shelf:
@@ -29,6 +23,7 @@ class Shelf:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
+        self._rates = RateCache(self._rates_after)
 
     def product(self, tenant: str, product_id: str, field: str = "product_id") -> Product:
         """Raise `NotFound` that names the field by which it was asked for."""
@@ -128,7 +123,10 @@ class Shelf:
 
     def rates(self, tenant: str, rate_card_id: str) -> list[Shelved]:
         """Every rate of the card, in the order in which they were added."""
-        items = self._catalog.list(tenant, RATE, parent=rate_card_id)
+        return list(self._rates.rates(tenant, rate_card_id))
+
+    def _rates_after(self, tenant: str, rate_card_id: str, sequence: int) -> list[Shelved]:
+        items = self._catalog.list(tenant, RATE, parent=rate_card_id, after=sequence)
         return [Shelved(item.sequence, _decoded(item, Rate)) for item in items]
 
     def add_rates(self, tenant: str, rates: Sequence[Rate], at: datetime) -> None:
