@@ -148,6 +148,7 @@ def asked_of_prices(ids: Mapping[str, str]) -> dict[str, tuple[str, Body | None]
             card | {"rates": [rate | {"starting_at": instant}]},
         ),
         "POST /v1/contract-pricing/rate-cards/getRates": (NOT_FOUND, card | {"at": instant}),
+        "POST /v1/contract-pricing/rate-cards/getRateSchedule": (NOT_FOUND, card | {"starting_at": instant}),
         "POST /v1/price": (OWN, {"price": {"model": "PER_UNIT", "unit_price": 1}, "quantity": 1}),
         "POST /v1/credit-types/create": (OWN, {"name": "Mine"}),
         "GET /v1/credit-types/list": (OWN, None),  # the currencies, the same for all

@@ -9,6 +9,7 @@ from penstock.rater.http_price_request import price
 from penstock.rater.http_pricing_units import PricingUnitsApi
 from penstock.rater.http_products import ProductsApi
 from penstock.rater.http_rate_cards import RateCardsApi
+from penstock.rater.http_rate_schedule import RateScheduleApi
 from penstock.rater.http_rates import RatesApi
 from penstock.rater.shelf import Shelf
 from penstock.web.route import Handler, Route, Scope
@@ -23,6 +24,7 @@ def routes(catalog: Catalog, usage: UsageReader, clock: Clock) -> list[Route]:
     products = ProductsApi(shelf, usage, clock)
     cards = RateCardsApi(shelf, clock)
     rates = RatesApi(shelf, clock)
+    schedules = RateScheduleApi(shelf)
     units = PricingUnitsApi(shelf, clock)
     return [
         _post(f"{PRODUCTS}/create", Scope.WRITE, products.create),
@@ -36,7 +38,8 @@ def routes(catalog: Catalog, usage: UsageReader, clock: Clock) -> list[Route]:
         _post(f"{RATE_CARDS}/update", Scope.WRITE, cards.update),
         _post(f"{RATE_CARDS}/addRate", Scope.WRITE, rates.add),
         _post(f"{RATE_CARDS}/addRates", Scope.WRITE, rates.add_many),
-        _post(f"{RATE_CARDS}/getRates", Scope.READ, rates.get),
+        _post(f"{RATE_CARDS}/getRates", Scope.READ, schedules.get),
+        _post(f"{RATE_CARDS}/getRateSchedule", Scope.READ, schedules.schedule),
         _post(f"{UNITS}/create", Scope.WRITE, units.create),
         Route("GET", f"{UNITS}/list", Scope.READ, units.list, owner="rater"),
         _post(f"{UNITS}/archive", Scope.WRITE, units.archive),
