@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.contracts.balance import Balance, BalanceKind, RateType, Segment
+from penstock.contracts.booking import bookings
 from penstock.contracts.draw_down import after, draw_down
 from penstock.contracts.invoicing import Invoice, LineType, write_invoice
 from penstock.kernel.charge import COMMIT, LIST, Charge, ChargeSet
@@ -69,6 +70,18 @@ def test_a_commit_pays_at_the_commit_rate_while_it_lasts_and_the_rest_is_at_list
 
     assert lines(invoice) == [("commit", "1000", "30.00"), ("list", "500", "25.00"), ("C", None, "-30.00")]
     assert str(invoice.total) == "25.00"
+
+
+def test_an_invoice_with_commit_rates_is_stored_and_booked_as_it_was_decided() -> None:
+    invoice = invoiced(used(usd("0.05"), usd("0.03"), Used(june(3), "1500")), a_balance("C", "30"))
+
+    stored = msgspec.json.decode(msgspec.json.encode(invoice), type=Invoice)
+
+    assert stored == invoice
+    assert [(each.kind, [str(e.amount) for e in each.entries]) for each in bookings("tenant-1", stored)] == [
+        ("DRAW", ["-30 USD (cents)", "30 USD (cents)"]),
+        ("OVERAGE", ["-25 USD (cents)", "25 USD (cents)"]),
+    ]
 
 
 def test_a_list_price_of_zero_with_a_commit_rate_guarantees_that_nothing_is_to_pay() -> None:

@@ -24,7 +24,6 @@ from penstock.web.route import Request
 PAGE_MAX = 1_000
 
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
-Place = tuple[int, Instant]  # of a stretch: its rate's sequence, and its start
 
 
 class Selector(msgspec.Struct):
@@ -57,6 +56,13 @@ class GetRateSchedule(msgspec.Struct):
     starting_at: Instant
     ending_before: Instant | None = None
     selectors: list[Selector] | None = None
+
+
+class Place(msgspec.Struct, array_like=True):
+    """Of a stretch among all: its rate's sequence, and its start."""
+
+    sequence: int
+    start: Instant
 
 
 class RateScheduleApi:
@@ -99,7 +105,7 @@ class RateScheduleApi:
             if stretch.meets(start, end) and _wanted(body.selectors, stretch.rate, products)
         ]
         placed.sort(key=lambda each: each[0])
-        found = [each for each in placed if after is None or each[0] > after]
+        found = [each for each in placed if after is None or each[0] > (after.sequence, after.start)]
         views = [_stretch_view(stretch, products[stretch.rate.product_id]) for _, stretch in found[:limit]]
         return {"data": views, "next_page": encode_place(found[limit - 1][0]) if len(found) > limit else None}
 
