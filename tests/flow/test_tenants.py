@@ -44,6 +44,7 @@ def one_of_everything(server: PenstockServer) -> dict[str, str]:
     metric = api.billable_metrics.create(**a_sum_body("units", group_keys=[["model"]])).data.id
     product = api.contracts.products.create(name=SECRET, type="USAGE", billable_metric_id=metric).data.id
     card = api.contracts.rate_cards.create(name=SECRET).data.id
+    unit = api.pricing_units.create(name=SECRET).data.id
     api.contracts.rate_cards.rates.add(rate_card_id=card, **a_rate_body(product, start, price=3))
     commit = a_commit_body(product, 500, start, start + timedelta(days=400), name=SECRET)
     contract = api.contracts.create(
@@ -63,6 +64,7 @@ def one_of_everything(server: PenstockServer) -> dict[str, str]:
         "metric_id": metric,
         "product_id": product,
         "rate_card_id": card,
+        "pricing_unit_id": unit,
         "contract_id": contract,
         "invoice_id": next(iter(api.customers.invoices.list(customer_id=customer))).id,
         "commit_id": balance.id,
@@ -131,17 +133,26 @@ def asked_of_prices(ids: Mapping[str, str]) -> dict[str, tuple[str, Body | None]
         "POST /v1/contract-pricing/products/create": (NOT_FOUND, product),
         "POST /v1/contract-pricing/products/get": (NOT_FOUND, {"id": ids["product_id"]}),
         "POST /v1/contract-pricing/products/list": (NOTHING, {}),
+        "POST /v1/contract-pricing/products/update": (
+            NOT_FOUND,
+            {"product_id": ids["product_id"], "starting_at": instant, "name": "Mine"},
+        ),
         "POST /v1/contract-pricing/products/archive": (NOT_FOUND, {"product_id": ids["product_id"]}),
         "POST /v1/contract-pricing/rate-cards/create": (OWN, {"name": "Mine"}),
         "POST /v1/contract-pricing/rate-cards/get": (NOT_FOUND, {"id": ids["rate_card_id"]}),
         "POST /v1/contract-pricing/rate-cards/list": (NOTHING, {}),
+        "POST /v1/contract-pricing/rate-cards/update": (NOT_FOUND, card | {"name": "Mine"}),
         "POST /v1/contract-pricing/rate-cards/addRate": (NOT_FOUND, card | rate | {"starting_at": instant}),
         "POST /v1/contract-pricing/rate-cards/addRates": (
             NOT_FOUND,
             card | {"rates": [rate | {"starting_at": instant}]},
         ),
         "POST /v1/contract-pricing/rate-cards/getRates": (NOT_FOUND, card | {"at": instant}),
+        "POST /v1/contract-pricing/rate-cards/getRateSchedule": (NOT_FOUND, card | {"starting_at": instant}),
         "POST /v1/price": (OWN, {"price": {"model": "PER_UNIT", "unit_price": 1}, "quantity": 1}),
+        "POST /v1/credit-types/create": (OWN, {"name": "Mine"}),
+        "GET /v1/credit-types/list": (OWN, None),  # the currencies, the same for all
+        "POST /v1/credit-types/archive": (NOT_FOUND, {"id": ids["pricing_unit_id"]}),
         "POST /v1/rate-cards/create": (NOT_FOUND, {"name": "Mine", "rates": [override]}),
         "POST /v1/rate-cards/override": (NOT_FOUND, customer | card | {"overrides": [override]}),
         "POST /v1/customers": (OWN, {"name": "Mine"}),

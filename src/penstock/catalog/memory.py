@@ -32,7 +32,10 @@ class MemoryCatalog:
             # Each item sees the earlier ones of its call; nobody else sees any before all are in.
             revisions = ChainMap[Place, Revisions]({}, self._revisions)
             holders = ChainMap[Place, str | None]({}, self._holders)
-            stored = [_put(revisions, holders, item, recorded_at) for item in items]
+            stored, newest = [], len(self._revisions)
+            for item in items:
+                stored.append(_put(revisions, holders, item, recorded_at, newest + 1))
+                newest = max(newest, stored[-1].sequence)
             self._revisions.update(revisions.maps[0])
             self._holders.update(holders.maps[0])
             return stored
@@ -71,7 +74,11 @@ def _instant(item: Item) -> datetime:
 
 
 def _put(
-    revisions: ChainMap[Place, Revisions], holders: ChainMap[Place, str | None], item: Item, recorded_at: datetime
+    revisions: ChainMap[Place, Revisions],
+    holders: ChainMap[Place, str | None],
+    item: Item,
+    recorded_at: datetime,
+    sequence: int,
 ) -> Item:
     place = (item.tenant, item.kind, item.id)
     before = revisions.get(place, ())
@@ -86,7 +93,7 @@ def _put(
     stored = msgspec.structs.replace(
         item,
         revision=len(before) + 1,
-        sequence=before[0].sequence if before else len(revisions) + 1,
+        sequence=before[0].sequence if before else sequence,
         recorded_at=recorded_at,
     )
     revisions[place] = (*before, stored)

@@ -10,11 +10,16 @@ from decimal import Decimal
 
 import msgspec
 
+from penstock.kernel.card_units import CardUnits
 from penstock.kernel.money import Unit
 from penstock.kernel.price import AnyPrice, GroupValues
 from penstock.kernel.quantity import ZERO
+from penstock.kernel.quantity_terms import Counted
 from penstock.kernel.record import Vector
 from penstock.kernel.window import Span
+
+# Kinds of alternatives: the card's price after overrides, and what commits pay that draw at the commit rate.
+LIST, COMMIT = "list", "commit"
 
 
 class Part(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -44,7 +49,7 @@ class Slice(msgspec.Struct, frozen=True):
 
 
 class Alternative(msgspec.Struct, frozen=True):
-    """One price at which the charge may be paid. `kind` is `list` (the card after overrides) today.
+    """One price at which the charge may be paid. `kind` is `LIST` or `COMMIT`.
 
     `amount` is rounded to the unit's step; `exact` is what was rounded. `counter` is where the tier counter stood, in
     units, before this charge. `origin` names card, rate and override.
@@ -61,7 +66,10 @@ class Alternative(msgspec.Struct, frozen=True):
 
 
 class Charge(msgspec.Struct, frozen=True):
-    """One priced quantity. Which of its `alternatives` applies, the draw-down says; the first is the list price."""
+    """One priced quantity. Which of its `alternatives` applies, the draw-down says; the first is the list price.
+
+    `metered` is what was counted, where the product's terms make another quantity of it.
+    """
 
     contract_id: str
     product_id: str
@@ -73,6 +81,7 @@ class Charge(msgspec.Struct, frozen=True):
     unit: Unit
     quantity: Decimal
     alternatives: tuple[Alternative, ...]
+    metered: Counted | None = None
 
     @property
     def list_amount(self) -> Decimal:
@@ -88,3 +97,4 @@ class ChargeSet(msgspec.Struct, frozen=True):
     vector: Vector
     charges: tuple[Charge, ...]
     layers: tuple[str, ...] = ()  # the ids of the backfills that were in force for the tenant
+    units: CardUnits = CardUnits()  # of the card: every charge is in one of them

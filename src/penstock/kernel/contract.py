@@ -8,6 +8,7 @@ from enum import Enum
 
 import msgspec
 
+from penstock.kernel.money import USD, Unit
 from penstock.kernel.price import GroupValues, Tier
 
 
@@ -44,8 +45,8 @@ class Specifier(msgspec.Struct, frozen=True):
 class Override(msgspec.Struct, frozen=True):
     """A rate agreed apart from the card, in force in [start, end) (end None = open).
 
-    `specifiers`: it acts where any of them matches. OVERWRITE carries `unit_price` or `tiers` in major units of the
-    card's unit; MULTIPLIER `multiplier`; TIERED `multiplier_tiers`, whose counter runs over the billing period.
+    `specifiers`: it acts where any of them matches. OVERWRITE carries `unit_price` or `tiers` in major units of `unit`,
+    one of the card's; MULTIPLIER `multiplier`; TIERED `multiplier_tiers`, whose counter runs over the billing period.
     `entitled` None leaves the card's entitlement.
     """
 
@@ -60,6 +61,7 @@ class Override(msgspec.Struct, frozen=True):
     multiplier_tiers: tuple[MultiplierTier, ...] = ()
     priority: Decimal | None = None
     entitled: bool | None = None
+    unit: Unit = USD
 
 
 class ContractTerms(msgspec.Struct, frozen=True):

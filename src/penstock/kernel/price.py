@@ -14,6 +14,7 @@ import msgspec
 from penstock.kernel.meter import GroupValue
 from penstock.kernel.money import Unit
 from penstock.kernel.quantity import ZERO
+from penstock.kernel.quantity_terms import QuantityTerms
 from penstock.kernel.window import Span
 
 # Name and value of each pricing group key, in the product's order.
@@ -235,7 +236,8 @@ class PriceInterval(msgspec.Struct, frozen=True):
     """The price of a product for a contract in [start, end), for usage whose pricing groups have `group_values`.
 
     `metric_id` is the quantity's source; `group_keys` the product's pricing group keys. `origin` says where the price
-    comes from (card, rate, override) and is shown in explanations.
+    comes from (card, rate, override) and is shown in explanations. `commit_price` is what commits may pay instead; both
+    are then `PerUnit` or `Graduated` without flat fees, in one unit.
     """
 
     contract_id: str
@@ -248,3 +250,5 @@ class PriceInterval(msgspec.Struct, frozen=True):
     price: AnyPrice
     origin: dict[str, str]
     product_tags: tuple[str, ...] = ()
+    quantity_terms: QuantityTerms = QuantityTerms()
+    commit_price: PerUnit | Graduated | None = None

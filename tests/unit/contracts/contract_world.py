@@ -15,10 +15,11 @@ from penstock.catalog.memory import MemoryCatalog
 from penstock.contracts.clock import TestClock
 from penstock.contracts.http_api import ContractsService
 from penstock.contracts.store.memory import MemoryLedger
+from penstock.kernel.card_units import CardUnits
 from penstock.kernel.charge import Alternative, Charge, ChargeSet, Slice
 from penstock.kernel.contract import ContractTerms
 from penstock.kernel.meter import Metric
-from penstock.kernel.money import USD, round_to_step
+from penstock.kernel.money import USD, Unit, round_to_step
 from penstock.kernel.ports.catalog import Catalog
 from penstock.kernel.ports.ledger import Ledger, Pools
 from penstock.kernel.price import PerUnit
@@ -65,7 +66,7 @@ class FakeUsage:
 
 
 class FakeRating:
-    """Products at a price in dollars per unit; `use` adds usage. One card, `card-1`, alias `standard`."""
+    """Products at a price per unit, dollars unless `priced_in`; `use` adds usage. A card `card-1`, alias `standard`."""
 
     def __init__(self) -> None:
         self.prices = {"api": Decimal("0.05"), "gpu": Decimal(2)}
@@ -73,6 +74,8 @@ class FakeRating:
         self.used: list[tuple[str, str, datetime, Decimal]] = []
         self.priced: dict[str, frozenset[str]] = {}
         self.seen: list[ContractTerms] = []
+        self.units = CardUnits()
+        self.priced_in: dict[str, Unit] = {}
 
     def use(self, customer_key: str, product: str, at: datetime, quantity: int | str) -> None:
         self.used.append((customer_key, product, at, Decimal(quantity)))
@@ -81,6 +84,9 @@ class FakeRating:
         if id in ("card-1", "card-2") or alias == "standard":
             return id or "card-1"
         raise NotFound(f"no rate card {id or alias!r}")
+
+    def units_of(self, tenant: str, rate_card_id: str) -> CardUnits:
+        return self.units
 
     def metrics_of(self, tenant: str, rate_card_id: str) -> frozenset[str]:
         return self.priced.get(rate_card_id, frozenset())
@@ -94,7 +100,8 @@ class FakeRating:
     def charges(self, terms: ContractTerms, period: Span, cuts: frozenset[datetime]) -> ChargeSet:
         self.seen.append(terms)
         charges = [self._charge(terms, product, period, cuts) for product in self.prices]
-        return ChargeSet(terms.contract_id, period, (7, 9), tuple(c for c in charges if c is not None))
+        found = tuple(charge for charge in charges if charge is not None)
+        return ChargeSet(terms.contract_id, period, (7, 9), found, units=self.units)
 
     def _charge(self, terms: ContractTerms, product: str, period: Span, cuts: frozenset[datetime]) -> Charge | None:
         spans = period.cut(set(cuts))
@@ -102,7 +109,8 @@ class FakeRating:
         if not mine:
             return None
         amounts = [sum((n for at, n in mine if at in span), ZERO) for span in spans]
-        return a_charge(product, list(zip(spans, amounts, strict=True)), self.prices[product], tags=self.tags[product])
+        unit, used = self.priced_in.get(product, self.units.fiat), list(zip(spans, amounts, strict=True))
+        return a_charge(product, used, self.prices[product], tags=self.tags[product], unit=unit)
 
 
 def a_charge(
@@ -112,19 +120,20 @@ def a_charge(
     *,
     tags: tuple[str, ...] = (),
     contract_id: str = "contract-1",
+    unit: Unit = USD,
 ) -> Charge:
     """A per-unit charge with one slice per span: differences of the rounded running amount."""
     slices, running, rounded = [], ZERO, ZERO
     for span, quantity in used:
         running += quantity
-        reached = round_to_step(running * unit_price, USD)
+        reached = round_to_step(running * unit_price, unit)
         slices.append(Slice(span, quantity, reached - rounded))
         rounded = reached
-    price = PerUnit(USD, unit_price)
+    price = PerUnit(unit, unit_price)
     origin = {"rate_card_id": "card-1"}
     listed = Alternative("list", price, origin, ZERO, running * unit_price, rounded, (), tuple(slices))
     span = Span(used[0][0].start, used[-1][0].end)
-    return Charge(contract_id, product, product.upper(), tags, "metric-1", (), span, USD, running, (listed,))
+    return Charge(contract_id, product, product.upper(), tags, "metric-1", (), span, unit, running, (listed,))
 
 
 class World:

@@ -69,7 +69,7 @@ EXPLICIT: dict[str, Any] = {"multiplier_override_prioritization": "EXPLICIT"}
         (commits(product_id="gone"), NotFound, "commits[0].product_id"),
         (commits(applicable_product_ids=["api", "gone"]), NotFound, "commits[0].applicable_product_ids"),
         (commits(type="POSTPAID"), Unprocessable, "commits[0].type"),
-        (commits(rate_type="COMMIT_RATE"), Unprocessable, "commits[0].rate_type"),
+        (commits(rate_type="BEST_RATE"), BadRequest, "commits[0].rate_type"),
         (commits(rollover_fraction=Decimal("0.5")), Unprocessable, "commits[0].rollover_fraction"),
         (commits(specifiers=[{"product_id": "api"}]), Unprocessable, "commits[0].specifiers"),
         (

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.contracts.balance import Balance, BalanceKind, Segment
-from penstock.contracts.draw_down import Draw, after, draw_down, overage
+from penstock.contracts.draw_down import Draw, after, draw_down
 from penstock.kernel.charge import Charge
 from penstock.kernel.money import Unit, is_bookable
 from penstock.kernel.window import Span
@@ -64,6 +64,11 @@ def paid(charges: list[Charge], *balances: Balance) -> list[tuple[str, Decimal]]
     for draw in draw_down(charges, balances, granted(*balances)):
         sums[draw.balance_id] += draw.amount
     return list(sums.items())
+
+
+def overage(charges: list[Charge], draws: list[Draw]) -> Decimal:
+    """What no balance paid."""
+    return sum((c.list_amount for c in charges), Decimal(0)) - sum((d.amount for d in draws), Decimal(0))
 
 
 def test_the_lower_priority_pays_first_and_the_next_pays_the_rest() -> None:

@@ -59,8 +59,6 @@ def test_products_are_listed_in_pages_without_the_archived_ones(client: metronom
         ({"pricing_group_key": ["planet"]}, 400, "pricing_group_key"),
         ({"pricing_group_key": ["model", "model"]}, 400, "pricing_group_key"),
         ({"presentation_group_key": ["planet"]}, 400, "presentation_group_key"),
-        ({"quantity_conversion": {"conversion_factor": 2, "operation": "MULTIPLY"}}, 422, "quantity_conversion"),
-        ({"quantity_rounding": {"decimal_places": 0, "rounding_method": "ROUND_UP"}}, 422, "quantity_rounding"),
     ],
 )
 def test_a_product_that_would_be_billed_wrongly_is_refused_by_name(
@@ -92,7 +90,6 @@ def test_a_rate_card_is_created_read_and_listed(server: Server, client: metronom
     [
         ({"name": ""}, 400, "name"),
         ({"fiat_credit_type_id": "euro"}, 422, "fiat_credit_type_id"),
-        ({"credit_type_conversions": [{"custom_credit_type_id": "x"}]}, 422, "credit_type_conversions"),
         ({"aliases": [{"name": "a", "starting_at": "2026-01-01T00:00:00"}]}, 400, "aliases[0].starting_at"),
         (
             {"aliases": [{"name": "a", "starting_at": JANUARY, "ending_before": JANUARY}]},

@@ -99,7 +99,7 @@ def test_what_is_no_price_of_a_quantity_is_refused_by_name(
     server: Server, client: metronome.Metronome, price: Any, status: int, field: str
 ) -> None:
     product_id, card_id = a_usage_product(client), a_rate_card(client)
-    body = a_flat_rate(product_id, rate_card_id=card_id, rate_type="CUSTOM", custom_rate=price)
+    body = a_flat_rate(product_id, rate_card_id=card_id, rate_type="CUSTOM", price=None, custom_rate=price)
 
     answer = server.post("/v1/contract-pricing/rate-cards/addRate", body)
 
@@ -110,7 +110,7 @@ def test_what_is_no_price_of_a_quantity_is_refused_by_name(
 @pytest.mark.parametrize("depth", [9, 400, 50_000])
 def test_a_price_nested_too_deeply_is_refused_by_name(server: Server, client: metronome.Metronome, depth: int) -> None:
     product_id, card_id = a_usage_product(client), a_rate_card(client)
-    rate = a_flat_rate(product_id, rate_card_id=card_id, rate_type="CUSTOM", custom_rate="HERE")
+    rate = a_flat_rate(product_id, rate_card_id=card_id, rate_type="CUSTOM", price=None, custom_rate="HERE")
     body = json.dumps(rate, default=str)
     price = '{"model":"BOUNDED","price":' * depth + '{"model":"PER_UNIT","unit_price":1}' + "}" * depth
 
@@ -172,12 +172,39 @@ def test_rates_are_selected(client: metronome.Metronome, selector: Any, prices: 
     assert [rate.rate.price for rate in listed] == prices
 
 
+def test_a_commit_rate_stands_beside_the_list_rate(server: Server, client: metronome.Metronome) -> None:
+    product_id, card_id = a_usage_product(client), a_rate_card(client)
+    rates = client.v1.contracts.rate_cards.rates
+
+    flat = rates.add(
+        rate_card_id=card_id, **a_flat_rate(product_id, commit_rate={"rate_type": "FLAT", "price": 3})
+    ).data
+    tiers_of_it = [{"price": 4, "size": 10}, {"price": 2}]
+    tiered = a_flat_rate(product_id, commit_rate={"rate_type": "TIERED", "tiers": tiers_of_it}, starting_at=june(1))
+    rates.add_many(rate_card_id=card_id, rates=[tiered])  # type: ignore[list-item]
+    [before], [after] = (rates.list(rate_card_id=card_id, at=at).data for at in (JANUARY, june(1)))
+
+    assert flat.commit_rate is not None
+    assert (flat.price, flat.commit_rate.rate_type, flat.commit_rate.price) == (5, "FLAT", 3)
+    assert before.commit_rate == flat.commit_rate
+    assert after.commit_rate is not None
+    assert after.commit_rate.tiers is not None
+    assert [(tier.price, tier.size) for tier in after.commit_rate.tiers] == [(4, 10), (2, None)]
+    assert server.shelf.rates("tenant-1", card_id)[0].rate.commit_price == usd("0.03")
+
+
+TIERED: dict[str, Any] = {"rate_type": "TIERED", "price": None}
+FLAT: dict[str, Any] = {"rate_type": "FLAT", "price": 1}
+UNITS: dict[str, Any] = {"model": "GRADUATED", "tiers": [{"up_to": None, "unit_price": 1, "flat": 1}]}
+PACKS: dict[str, Any] = {"model": "PACKAGE", "size": 5, "package_price": 1}
+
+
 @pytest.mark.parametrize(
     ("fields", "status", "field"),
     [
         ({"product_id": "unknown"}, 404, "product_id"),
         ({"rate_type": "PERCENTAGE"}, 422, "rate_type"),
-        ({"rate_type": "custom"}, 400, "custom_rate"),
+        ({"rate_type": "custom", "price": None}, 400, "custom_rate"),
         ({"price": None}, 400, "price"),
         ({"price": -1}, 400, "price"),
         ({"price": "NaN"}, 400, "price"),
@@ -185,19 +212,32 @@ def test_rates_are_selected(client: metronome.Metronome, selector: Any, prices: 
         ({"price": True}, 400, "price"),
         ({"price": "1e400"}, 400, "price"),
         ({"price": Decimal("0.0000000000001")}, 400, "price"),
-        ({"credit_type_id": "euro"}, 422, "credit_type_id"),
-        ({"commit_rate": {"rate_type": "FLAT", "price": 1}}, 422, "commit_rate"),
+        ({"credit_type_id": "EUR"}, 422, "credit_type_id"),
+        ({"credit_type_id": "unknown"}, 422, "credit_type_id"),
+        ({"price": Decimal("0." + "1" * 60)}, 400, "price"),
+        ({"price": Decimal("1" * 60)}, 400, "price"),
+        ({"custom_rate": {"model": "PER_UNIT", "unit_price": 1}}, 400, "custom_rate"),
+        ({"tiers": [{"price": 1}]}, 400, "tiers"),
+        ({"rate_type": "TIERED", "tiers": [{"price": 1}]}, 400, "price"),
+        ({"rate_type": "TIERED", "price": None, "custom_rate": {"model": "PER_UNIT"}}, 400, "custom_rate"),
+        ({"rate_type": "CUSTOM", "custom_rate": {"model": "PER_UNIT", "unit_price": 1}}, 400, "price"),
+        ({"commit_rate": {"rate_type": "FLAT"}}, 400, "commit_rate.price"),
+        ({"commit_rate": {"rate_type": "FLAT", "price": -1}}, 400, "commit_rate.price"),
+        ({"commit_rate": {"rate_type": "PERCENTAGE", "price": 1}}, 422, "commit_rate.rate_type"),
+        ({"commit_rate": {"rate_type": "TIERED", "tiers": [{"price": 1, "size": 5}]}}, 422, "commit_rate.tiers"),
+        ({"commit_rate": {"rate_type": "CUSTOM", "custom_rate": UNITS}}, 422, "commit_rate"),
+        ({"rate_type": "CUSTOM", "price": None, "custom_rate": PACKS, "commit_rate": FLAT}, 422, "commit_rate"),
         ({"pricing_group_values": {"model": "small"}}, 400, "pricing_group_values"),
         ({"starting_at": "2026-01-01T00:00:00"}, 400, "starting_at"),
         ({"ending_before": JANUARY}, 400, "ending_before"),
         ({"entitled": "yes"}, 400, "entitled"),
-        ({"rate_type": "TIERED"}, 422, "tiers"),
-        ({"rate_type": "TIERED", "tiers": [{"price": 1, "size": 5}]}, 422, "tiers"),
-        ({"rate_type": "TIERED", "tiers": [{"price": 1}, {"price": 2}]}, 422, "tiers"),
-        ({"rate_type": "TIERED", "tiers": [{"price": 1, "size": 0}, {"price": 2}]}, 422, "tiers"),
-        ({"rate_type": "TIERED", "tiers": [{"price": 1, "size": -3}, {"price": 2}]}, 422, "tiers"),
-        ({"rate_type": "TIERED", "tiers": [{"price": 1, "size": "NaN"}, {"price": 2}]}, 400, "tiers[0].size"),
-        ({"rate_type": "TIERED", "tiers": [{"price": 1, "size": 5}, {"price": -2}]}, 400, "tiers[1].price"),
+        ({"rate_type": "TIERED", "price": None}, 422, "tiers"),
+        (TIERED | {"tiers": [{"price": 1, "size": 5}]}, 422, "tiers"),
+        (TIERED | {"tiers": [{"price": 1}, {"price": 2}]}, 422, "tiers"),
+        (TIERED | {"tiers": [{"price": 1, "size": 0}, {"price": 2}]}, 422, "tiers"),
+        (TIERED | {"tiers": [{"price": 1, "size": -3}, {"price": 2}]}, 422, "tiers"),
+        (TIERED | {"tiers": [{"price": 1, "size": "NaN"}, {"price": 2}]}, 400, "tiers[0].size"),
+        (TIERED | {"tiers": [{"price": 1, "size": 5}, {"price": -2}]}, 400, "tiers[1].price"),
     ],
 )
 def test_a_wrong_rate_is_refused_by_name_and_none_of_its_mates_is_added(

@@ -44,7 +44,10 @@ def a_card(id: str = "card-1", *aliases: Alias) -> RateCard:
 
 
 def a_service(
-    usage: FakeUsage, products: Sequence[Product] = (), rates: Sequence[Rate] = (), cards: Sequence[RateCard] = ()
+    usage: FakeUsage,
+    products: Sequence[Product] = (),
+    rates: Sequence[Rate] = (),
+    cards: Sequence[RateCard] = (a_card(),),
 ) -> RaterService:
     catalog = MemoryCatalog()
     shelf = Shelf(catalog)

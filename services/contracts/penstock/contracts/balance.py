@@ -20,6 +20,13 @@ class BalanceKind(Enum):
     CREDIT = "CREDIT"
 
 
+class RateType(Enum):
+    """Which price of a charge is paid: the list price, or the one for commits where the charge has one."""
+
+    LIST_RATE = "LIST_RATE"
+    COMMIT_RATE = "COMMIT_RATE"
+
+
 class Segment(msgspec.Struct, frozen=True):
     """One item of an access schedule: `amount`, in major units, may be drawn by usage inside `span` and never else."""
 
@@ -49,6 +56,7 @@ class Balance(msgspec.Struct, frozen=True):
     product_tags: tuple[str, ...] = ()
     product_name: str = ""
     unit: Unit = USD
+    rate_type: RateType = RateType.LIST_RATE
 
     @property
     def label(self) -> str:

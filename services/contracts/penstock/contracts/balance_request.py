@@ -1,4 +1,4 @@
-"""Commits and credits as a caller writes them, in cents -> balances."""
+"""Commits and credits as a caller writes them, USD in cents -> balances."""
 
 from __future__ import annotations
 
@@ -9,9 +9,23 @@ from decimal import Decimal
 
 import msgspec
 
-from penstock.contracts.balance import Balance, BalanceKind, Segment
-from penstock.contracts.edge import CENTS, NULL, Instant, amount, is_given, join, number, read, refuse, require_usd, utc
-from penstock.kernel.money import USD
+from penstock.contracts.balance import Balance, BalanceKind, RateType, Segment
+from penstock.contracts.edge import (
+    NULL,
+    Instant,
+    amount,
+    choice,
+    exponent,
+    is_given,
+    join,
+    number,
+    read,
+    refuse,
+    unit_of_card,
+    utc,
+)
+from penstock.kernel.card_units import CardUnits
+from penstock.kernel.money import Unit
 from penstock.kernel.problems import BadRequest
 from penstock.kernel.window import Span
 
@@ -65,6 +79,7 @@ class Term(msgspec.Struct, frozen=True):
 
     contract_id: str
     span: Span
+    units: CardUnits
     new_id: Callable[[], str]
 
 
@@ -73,14 +88,13 @@ def read_balance(raw: msgspec.Raw, at: str, kind: BalanceKind, created_at: datet
     body = read(raw, BalanceBody, at, _UNSUPPORTED)
     if kind is BalanceKind.PREPAID and body.type.upper() != "PREPAID":
         raise refuse(join(at, "type"), "must be PREPAID: nothing else is supported yet")
-    if (body.rate_type or "LIST_RATE").upper() != "LIST_RATE":
-        raise refuse(join(at, "rate_type"), "must be LIST_RATE: nothing else is supported yet")
     _check_invoice_schedule(body.invoice_schedule, join(at, "invoice_schedule"))
+    unit = _unit(body, at, term)
     return Balance(
         id=term.new_id(),
         kind=kind,
         product_id=body.product_id,
-        segments=_segments(body, at, term),
+        segments=_segments(body, at, unit, term),
         created_at=created_at,
         free=kind is BalanceKind.CREDIT or body.invoice_schedule is None,  # a commit that is not invoiced was a gift
         contract_id=term.contract_id,
@@ -89,6 +103,8 @@ def read_balance(raw: msgspec.Raw, at: str, kind: BalanceKind, created_at: datet
         description=body.description,
         product_ids=tuple(dict.fromkeys(body.applicable_product_ids or ())),
         product_tags=tuple(dict.fromkeys(body.applicable_product_tags or ())),
+        unit=unit,
+        rate_type=choice(RateType, body.rate_type or "LIST_RATE", join(at, "rate_type")),
     )
 
 
@@ -99,20 +115,24 @@ def _check_invoice_schedule(schedule: InvoiceSchedule | None, at: str) -> None:
         raise refuse(at, "is not supported yet, apart from do_not_invoice: commits are not invoiced")
 
 
-def _segments(body: BalanceBody, at: str, term: Term) -> tuple[Segment, ...]:
+def _unit(body: BalanceBody, at: str, term: Term) -> Unit:
+    named = None if body.access_schedule is None else body.access_schedule.credit_type_id
+    return unit_of_card(named, term.units, join(at, "access_schedule.credit_type_id"))
+
+
+def _segments(body: BalanceBody, at: str, unit: Unit, term: Term) -> tuple[Segment, ...]:
     place = join(at, "access_schedule")
     if body.access_schedule is None:
         if body.amount is None:
             raise BadRequest(f"{place} is missing", field=place)
-        granted = amount(body.amount, CENTS, USD, join(at, "amount"))
+        granted = amount(body.amount, exponent(unit), unit, join(at, "amount"))
         return (Segment(term.new_id(), term.span, granted),)
     if (body.access_schedule.access_type or "SPEND").upper() != "SPEND":
         raise refuse(join(place, "access_type"), "must be SPEND: nothing else is supported yet")
-    require_usd(body.access_schedule.credit_type_id, join(place, "credit_type_id"))
     items = body.access_schedule.schedule_items
     if not items:
         raise BadRequest(f"{place}.schedule_items is empty", field=join(place, "schedule_items"))
-    segments = [_segment(item, f"{place}.schedule_items[{i}]", term) for i, item in enumerate(items)]
+    segments = [_segment(item, f"{place}.schedule_items[{i}]", unit, term) for i, item in enumerate(items)]
     segments.sort(key=lambda segment: segment.span)
     for before, segment in itertools.pairwise(segments):
         if segment.span.start < before.span.end:
@@ -121,8 +141,8 @@ def _segments(body: BalanceBody, at: str, term: Term) -> tuple[Segment, ...]:
     return tuple(segments)
 
 
-def _segment(item: AccessItem, at: str, term: Term) -> Segment:
+def _segment(item: AccessItem, at: str, unit: Unit, term: Term) -> Segment:
     span = Span(utc(item.starting_at), utc(item.ending_before))
     if span.end <= span.start:
         raise BadRequest(f"{at}.ending_before is not after starting_at", field=join(at, "ending_before"))
-    return Segment(term.new_id(), span, amount(item.amount, CENTS, USD, join(at, "amount")))
+    return Segment(term.new_id(), span, amount(item.amount, exponent(unit), unit, join(at, "amount")))

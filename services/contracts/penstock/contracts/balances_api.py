@@ -19,13 +19,12 @@ from penstock.contracts.close import Standing
 from penstock.contracts.contract_view import balance_view
 from penstock.contracts.customers import Customer
 from penstock.contracts.edge import (
-    CENTS,
     Instant,
     choice,
+    exponent,
     page_after,
     read,
     refuse,
-    require_usd,
     signed_amount,
     to_api,
     utc,
@@ -141,38 +140,41 @@ class BalancesApi:
     def net_balance(self, request: Request) -> dict[str, Any]:
         body = request.json(NetBalanceBody)
         _require_spend(body.access_type)
-        require_usd(body.credit_type_id, "credit_type_id")
         mode = choice(InclusionMode, body.invoice_inclusion_mode, "invoice_inclusion_mode")
         customer, now = self._service.customers.get(request.tenant, body.customer_id), self._service.clock.now()
-        net = ZERO
+        net, unit = ZERO, USD
         for contract, standing in self._service.standings(request.tenant, customer):
             left = standing.booked if mode is InclusionMode.FINALIZED else standing.live
-            net += sum((spendable(b, left, now) for b in contract.balances if takes_any(body.filters, b)), ZERO)
-        return {"data": {"balance": to_api(net, USD), "credit_type_id": USD.id}}
+            for balance in contract.balances:
+                if balance.unit.id == (body.credit_type_id or USD.id) and takes_any(body.filters, balance):
+                    net, unit = net + spendable(balance, left, now), balance.unit
+        return {"data": {"balance": to_api(net, unit), "credit_type_id": body.credit_type_id or USD.id}}
 
     @exact
     def seed_balance(self, request: Request) -> dict[str, Any]:
-        """What is left and what was consumed of all that can be drawn now, drafts included."""
+        """What is left and what was consumed of all USD that can be drawn now, drafts included."""
         named = _customer_of_seed_balance(request)
         if not named or not named[0]:
             raise BadRequest("customer_id is missing", field="customer_id")
         customer, now = self._service.customers.get(request.tenant, named[0]), self._service.clock.now()
         left, used, posted = ZERO, ZERO, self._service.ledger.transactions(request.tenant, customer.id)
         for contract, standing in self._service.standings(request.tenant, customer):
-            left += sum((spendable(b, standing.live, now) for b in contract.balances), ZERO)
-            used += sum((consumed(b, standing, posted, now) for b in contract.balances), ZERO)
+            dollars = [balance for balance in contract.balances if balance.unit == USD]
+            left += sum((spendable(b, standing.live, now) for b in dollars), ZERO)
+            used += sum((consumed(b, standing, posted, now) for b in dollars), ZERO)
         return {"customer_id": customer.id, "balance": to_api(left, USD), "consumed": to_api(used, USD)}
 
     def adjust(self, request: Request) -> dict[str, Any]:
         """Add to a segment by hand, or take away: it counts at once."""
         body = read(request.body, ManualBody, unsupported=("per_group_amounts",))
         customer = self._service.customers.get(request.tenant, body.customer_id)
+        unit = self._service.unit_of(request.tenant, customer, body.id)
         self._service.adjust(
             request.tenant,
             customer,
             balance_id=body.id,
             segment_id=body.segment_id,
-            value=signed_amount(body.amount, CENTS, USD, "amount"),
+            value=signed_amount(body.amount, exponent(unit), unit, "amount"),
             at=None if body.timestamp is None else utc(body.timestamp),
             reason=body.reason,
             key=body.uniqueness_key or str(uuid.uuid4()),
@@ -184,10 +186,11 @@ class BalancesApi:
         customer = self._service.customers.get(request.tenant, request.path["customer_id"])
         accounts = self._service.ledger.balances(request.tenant, customer.id)
         transactions = self._service.ledger.transactions(request.tenant, customer.id)
+        units = {entry.account: entry.amount.unit for each in transactions for entry in each.entries}
         return {
             "data": {
                 "transactions": [_transaction_view(transaction) for transaction in transactions],
-                "accounts": {account: to_api(value, USD) for account, value in sorted(accounts.items())},
+                "accounts": {name: to_api(accounts[name], unit) for name, unit in sorted(units.items())},
                 "proofs": self._proofs(request.tenant, customer, accounts),
             }
         }

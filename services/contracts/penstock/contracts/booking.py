@@ -7,7 +7,8 @@ The accounts of a pool (a customer). An account is above zero for what is held o
     revenue/{balance}            + what invoices drew from it
     breakage/{balance}           + what expired unused
     manual/{balance}             - what was added by hand, + what was taken away
-    revenue, receivable          + and - what an invoice asks the customer to pay: overage at list price
+    revenue, receivable          + and - what an invoice asks the customer to pay: overage at list price, in USD
+    revenue/{unit}, ...          the same in another currency: an account has one unit
 
 A transaction's id is derived from what it books, so that posting it again is a no-op.
 """
@@ -25,7 +26,7 @@ from penstock.contracts.agreement import Contract
 from penstock.contracts.balance import Balance, Segment
 from penstock.contracts.invoicing import Invoice
 from penstock.kernel.entry import Entry, Transaction
-from penstock.kernel.money import Amount, Unit
+from penstock.kernel.money import USD, Amount, Unit
 from penstock.kernel.quantity import ZERO, exact
 
 GRANT, DRAW, OVERAGE, EXPIRATION, MANUAL = "GRANT", "DRAW", "OVERAGE", "EXPIRATION", "MANUAL"
@@ -50,21 +51,27 @@ def grants(tenant: str, contract: Contract) -> list[Transaction]:
 @exact
 def bookings(tenant: str, invoice: Invoice) -> list[Transaction]:
     """One transaction per segment that was drawn, and one for what the customer is to pay. Zero is not booked."""
-    drawn: dict[tuple[str, str], Decimal] = {}
+    drawn: dict[tuple[str, str, Unit], Decimal] = {}
     for draw in invoice.draws:
-        key = (draw.balance_id, draw.segment_id)
+        key = (draw.balance_id, draw.segment_id, invoice.charges[draw.line].unit)
         drawn[key] = drawn.get(key, ZERO) + draw.amount
     end, pool = invoice.period.end, invoice.customer_id
     booked = [
         _Occasion(tenant, pool, DRAW, (invoice.id, segment_id), end, invoice.id).move(
-            segment_account(balance_id, segment_id), f"revenue/{balance_id}", amount, invoice.unit
+            segment_account(balance_id, segment_id), f"revenue/{balance_id}", amount, unit
         )
-        for (balance_id, segment_id), amount in drawn.items()
+        for (balance_id, segment_id, unit), amount in drawn.items()
+        if amount
     ]
     if invoice.total:
         asked = _Occasion(tenant, pool, OVERAGE, (invoice.id,), end, invoice.id)
-        booked.append(asked.move("receivable", "revenue", invoice.total, invoice.unit))
+        source, target = _in_unit("receivable", invoice.unit), _in_unit("revenue", invoice.unit)
+        booked.append(asked.move(source, target, invoice.total, invoice.unit))
     return booked
+
+
+def _in_unit(account: str, unit: Unit) -> str:
+    return account if unit == USD else f"{account}/{unit.id}"
 
 
 def expiration(tenant: str, pool: str, balance: Balance, segment: Segment, left: Decimal) -> Transaction:

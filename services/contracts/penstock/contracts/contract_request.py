@@ -11,8 +11,9 @@ import msgspec
 from penstock.contracts.agreement import FAR, Agreed, Contract, Frequency, calendar_of
 from penstock.contracts.balance import Balance, BalanceKind
 from penstock.contracts.balance_request import Term, read_balance
-from penstock.contracts.edge import CENTS, NULL, Instant, choice, is_given, number, read, utc
+from penstock.contracts.edge import NULL, Instant, choice, is_given, number, read, utc
 from penstock.contracts.override_request import read_override
+from penstock.kernel.card_units import CardUnits
 from penstock.kernel.contract import OverrideKind, Prioritization
 from penstock.kernel.problems import BadRequest
 from penstock.kernel.window import Span
@@ -92,11 +93,12 @@ def read_contract(
     *,
     customer_id: str,
     rate_card_id: str,
+    units: CardUnits,
     now: datetime,
     created_by: str,
     new_id: Callable[[], str],
 ) -> Contract:
-    """Raise `BadRequest` or `Unprocessable` naming the field."""
+    """`units` are the card's. Raise `BadRequest` or `Unprocessable` naming the field."""
     id, start = new_id(), utc(body.starting_at)
     end = None if body.ending_before is None else utc(body.ending_before)
     frequency, anchor = _schedule(body.usage_statement_schedule, start)
@@ -111,9 +113,9 @@ def read_contract(
         calendar=calendar_of(frequency, anchor),
         created_at=now,
         created_by=created_by,
-        balances=_balances(body, now, Term(id, Span(start, end or FAR), new_id)),
+        balances=_balances(body, now, Term(id, Span(start, end or FAR), units, new_id)),
         overrides=tuple(
-            Agreed(now, read_override(raw, f"overrides[{i}]", new_id(), CENTS))
+            Agreed(now, read_override(raw, f"overrides[{i}]", new_id(), units))
             for i, raw in enumerate(body.overrides or ())
         ),
         prioritization=choice(

@@ -10,8 +10,6 @@ from penstock.contracts.agreement import Agreed, Contract
 from penstock.contracts.balance import Balance, BalanceKind
 from penstock.contracts.edge import credit_type, to_api
 from penstock.kernel.contract import MultiplierTier, Override, OverrideKind, Specifier
-from penstock.kernel.money import USD
-from penstock.kernel.price import Tier
 from penstock.kernel.quantity import ZERO, exact
 
 # What a view of a balance adds where it was asked for: its `balance` and its `ledger`.
@@ -40,7 +38,7 @@ def balance_view(balance: Balance, contract: Contract, extras: Extras) -> dict[s
         "product": {"id": balance.product_id, "name": balance.product_name},
         "contract": {"id": contract.id},
         "priority": balance.priority,
-        "rate_type": "LIST_RATE",
+        "rate_type": balance.rate_type.value,
         "cost_basis": None if prepaid else ZERO,
         "applicable_product_ids": list(balance.product_ids) or None,
         "applicable_product_tags": list(balance.product_tags) or None,
@@ -136,18 +134,18 @@ def _rate_view(override: Override) -> dict[str, Any]:
     flat = override.unit_price is not None
     return {
         "rate_type": "FLAT" if flat else "TIERED",
-        "credit_type": credit_type(USD),
-        "price": to_api(override.unit_price, USD) if override.unit_price is not None else None,
-        "tiers": None if flat else _tier_views(override.tiers),
+        "credit_type": credit_type(override.unit),
+        "price": to_api(override.unit_price, override.unit) if override.unit_price is not None else None,
+        "tiers": None if flat else _tier_views(override),
     }
 
 
 @exact
-def _tier_views(tiers: tuple[Tier, ...]) -> list[dict[str, Any]]:
-    starts = [ZERO, *(tier.up_to for tier in tiers if tier.up_to is not None)]
+def _tier_views(override: Override) -> list[dict[str, Any]]:
+    starts = [ZERO, *(tier.up_to for tier in override.tiers if tier.up_to is not None)]
     return [
-        {"price": to_api(tier.unit_price, USD), "size": _width(start, tier.up_to)}
-        for start, tier in zip(starts, tiers, strict=False)
+        {"price": to_api(tier.unit_price, override.unit), "size": _width(start, tier.up_to)}
+        for start, tier in zip(starts, override.tiers, strict=False)
     ]
 
 

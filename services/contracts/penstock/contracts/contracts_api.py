@@ -13,7 +13,7 @@ from penstock.contracts.balance_view import ledger_view, spendable
 from penstock.contracts.contract_request import read_contract, read_contract_body
 from penstock.contracts.contract_view import Extras, contract_v1, contract_v2
 from penstock.contracts.definitions import Stored
-from penstock.contracts.edge import DOLLARS, Instant, read, to_api
+from penstock.contracts.edge import Instant, read, to_api
 from penstock.contracts.override_request import read_dollar_override
 from penstock.contracts.service import Contracts
 from penstock.kernel.problems import BadRequest, Unprocessable
@@ -70,10 +70,12 @@ class ContractsApi:
         customer = self._service.customers.get(tenant, body.customer_id)
         if customer.archived_at is not None:
             raise Unprocessable("the customer is archived", field="customer_id")
+        card = self._service.rate_card_id(tenant, body.rate_card_id, body.rate_card_alias)
         contract = read_contract(
             body,
             customer_id=customer.id,
-            rate_card_id=self._service.rate_card_id(tenant, body.rate_card_id, body.rate_card_alias),
+            rate_card_id=card,
+            units=self._service.units_of(tenant, card),
             now=self._service.clock.now(),
             created_by=request.principal.key_id,
             new_id=_new_id,
@@ -86,10 +88,11 @@ class ContractsApi:
         body, tenant, now = request.json(CardOverrideBody), request.tenant, self._service.clock.now()
         customer = self._service.customers.get(tenant, body.customer_id)
         card = self._service.rate_card_id(tenant, body.rate_card_id, None)
+        units = self._service.units_of(tenant, card)
         if not body.overrides:
             raise BadRequest("overrides is empty", field="overrides")
         overrides = [
-            read_dollar_override(raw, f"overrides[{i}]", _new_id(), now, DOLLARS)
+            read_dollar_override(raw, f"overrides[{i}]", _new_id(), now, units)
             for i, raw in enumerate(body.overrides)
         ]
         changed = self._service.override_from_now(tenant, customer, card, overrides, now)

@@ -7,14 +7,15 @@ section 8.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 
-from penstock.contracts.balance import Balance, Segment
-from penstock.kernel.charge import Charge
+from penstock.contracts.balance import Balance, RateType, Segment
+from penstock.contracts.units import Paid, Split, Units, can_be_split, slices_as_units
+from penstock.kernel.charge import COMMIT, LIST, Charge
 from penstock.kernel.quantity import ZERO, exact
 from penstock.kernel.window import Span
 
@@ -22,13 +23,18 @@ SortKey = Callable[[Balance, Segment], Any]
 
 
 class Draw(msgspec.Struct, frozen=True):
-    """`amount` of the charge at place `line`, used in `span`, is paid by a segment of a balance."""
+    """`amount` of the charge at place `line`, used in `span`, is paid by a segment of a balance.
+
+    Where a charge is paid by the unit, `kind` names the price and `units` says which of its units are paid.
+    """
 
     balance_id: str
     segment_id: str
     line: int
     span: Span
     amount: Decimal
+    kind: str = LIST
+    units: Units | None = None
 
 
 def by_priority(balance: Balance, segment: Segment) -> Any:
@@ -79,12 +85,37 @@ METRONOME: tuple[SortKey, ...] = (
 )
 
 
-class _Piece(msgspec.Struct):
-    """A slice of a charge and what is still to be paid of it."""
+class _Amount(msgspec.Struct):
+    """A slice of a charge and what is still to be paid of it, no more than of the whole charge: `charge[0]`."""
 
     line: int
     span: Span
     unpaid: Decimal
+    charge: list[Decimal]
+
+    def pay(self, rate_type: RateType, left: Decimal) -> Paid | None:
+        amount = min(left, self.unpaid, self.charge[0])
+        if amount <= 0:
+            return None
+        self.unpaid -= amount
+        self.charge[0] -= amount
+        return Paid(LIST, None, amount)
+
+
+class _Stretch(msgspec.Struct):
+    """A slice of a charge by the unit, and which of its units are still to be paid."""
+
+    line: int
+    span: Span
+    unpaid: Units
+    charge: Split
+
+    def pay(self, rate_type: RateType, left: Decimal) -> Paid | None:
+        kind = COMMIT if rate_type is RateType.COMMIT_RATE else LIST
+        paid = self.charge.pay(kind, self.unpaid, left)
+        assert paid.units is not None, "a split charge is paid by the unit"
+        self.unpaid = Units(paid.units.end, self.unpaid.end)
+        return paid if paid.units.end > paid.units.start else None
 
 
 @exact
@@ -97,24 +128,38 @@ def draw_down(
     """Return the draws in the order they are made. `remaining` is what is left of each segment, by its id.
 
     Charges are sliced at every segment boundary (a slice across one is a bug). A charge below zero draws nothing, and
-    no charge is paid beyond its list amount, even where one of its slices is below zero.
+    no charge is paid beyond its list amount, even where one of its slices is below zero. Such a one, and one that no
+    balance of rate type COMMIT_RATE may pay, is paid at list price; any other by the unit (`units.py`).
     """
-    pieces = [
-        _Piece(line, part.span, part.amount) for line, c in enumerate(charges) for part in c.alternatives[0].slices
-    ]
+    listed = _in_order(balances, order)
+    pieces = [piece for line, charge in enumerate(charges) for piece in _pieces(line, charge, listed)]
     pieces.sort(key=lambda piece: (piece.span.start, piece.line))
-    unpaid = [charge.list_amount for charge in charges]
     draws: list[Draw] = []
-    for balance, segment in _in_order(balances, order):
+    for balance, segment in listed:
         left = remaining[segment.id]
         for piece in pieces:
-            amount = min(left, piece.unpaid, unpaid[piece.line])
-            if amount > 0 and _may_pay(balance, segment, charges[piece.line], piece.span):
-                draws.append(Draw(balance.id, segment.id, piece.line, piece.span, amount))
-                left -= amount
-                piece.unpaid -= amount
-                unpaid[piece.line] -= amount
+            if left <= 0:
+                break
+            if not _may_pay(balance, segment, charges[piece.line], piece.span):
+                continue
+            paid = piece.pay(balance.rate_type, left)
+            if paid is not None:
+                left -= paid.amount
+                draws.append(Draw(balance.id, segment.id, piece.line, piece.span, paid.amount, paid.kind, paid.units))
     return draws
+
+
+def _pieces(line: int, charge: Charge, listed: Sequence[tuple[Balance, Segment]]) -> Iterator[_Amount | _Stretch]:
+    """The slices of a charge: by the unit only where some balance may pay at the commit rate."""
+    slices = charge.alternatives[0].slices
+    if can_be_split(charge) and any(b.rate_type is RateType.COMMIT_RATE and b.pays_for(charge) for b, _ in listed):
+        split = Split(charge)
+        for part, units in zip(slices, slices_as_units(charge), strict=True):
+            yield _Stretch(line, part.span, units, split)
+        return
+    whole = [charge.list_amount]
+    for part in slices:
+        yield _Amount(line, part.span, part.amount, whole)
 
 
 def _in_order(balances: Iterable[Balance], order: Sequence[SortKey]) -> list[tuple[Balance, Segment]]:
@@ -128,12 +173,6 @@ def _may_pay(balance: Balance, segment: Segment, charge: Charge, span: Span) -> 
         return False
     assert inside == span, f"a slice from {span.start} crosses a boundary of segment {segment.id}"
     return True
-
-
-@exact
-def overage(charges: Iterable[Charge], draws: Iterable[Draw]) -> Decimal:
-    """What no balance paid, in major units."""
-    return sum((c.list_amount for c in charges), ZERO) - sum((d.amount for d in draws), ZERO)
 
 
 @exact

@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
+from penstock.kernel.card_units import CardUnits
 from penstock.kernel.money import USD, Unit, is_bookable
 from penstock.kernel.problems import BadRequest, OutOfRange, Unprocessable
 from penstock.kernel.quantity import bounded, exact, to_text
@@ -25,6 +26,13 @@ E = TypeVar("E", bound=Enum)
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 # Powers of ten that lead from what a caller writes to major units.
 CENTS, DOLLARS = -2, 0
+
+
+def exponent(unit: Unit, of_usd: int = CENTS) -> int:
+    """Of what a caller writes in `unit`: only USD is ever in anything but whole units."""
+    return of_usd if unit.id == USD.id else 0
+
+
 # What a caller writes to say nothing: a part with one of these is as good as absent.
 _NOTHING = (b"null", b"[]", b"{}", b"false", b"0", b"0.0", b'""')
 
@@ -79,16 +87,20 @@ def signed_amount(value: Decimal, exponent: int, unit: Unit, field: str) -> Deci
 @exact
 def to_api(value: Decimal, unit: Unit) -> Decimal:
     """Major units as the API writes them: cents for USD, whole units for any other."""
-    return Decimal(to_text(value.scaleb(-CENTS) if unit.id == USD.id else value))
+    return Decimal(to_text(value.scaleb(-exponent(unit))))
 
 
 def credit_type(unit: Unit) -> dict[str, str]:
     return {"id": unit.id, "name": unit.name}
 
 
-def require_usd(credit_type_id: str | None, field: str) -> None:
-    if credit_type_id not in (None, USD.id):
-        raise Unprocessable(f"{field}: only USD ({USD.id}) is supported", field=field)
+def unit_of_card(credit_type_id: str | None, units: CardUnits, field: str) -> Unit:
+    """One of the card's units, its currency unless named. Raise `Unprocessable`: of any other nothing would be used."""
+    unit = units.find(credit_type_id)
+    if unit is None:
+        why = f"{field}: the rate card is in {units.fiat.name}, and has no conversion of {credit_type_id} into it"
+        raise Unprocessable(why, field=field)
+    return unit
 
 
 def choice(options: type[E], text: str, field: str) -> E:

@@ -8,12 +8,16 @@ from penstock.contracts.agreement import GRACE
 from penstock.contracts.edge import credit_type, to_api
 from penstock.contracts.invoicing import Invoice, InvoiceLine, LineType
 from penstock.kernel.money import Unit
-from penstock.kernel.quantity import to_text
+from penstock.kernel.quantity import canonical, to_text
 
 
 def invoice_view(invoice: Invoice, *, skip_zero_quantity: bool = False) -> dict[str, Any]:
     """`issued_at` is when period and grace are over, for a draft too."""
-    lines = [line for line in invoice.lines if not (skip_zero_quantity and line.quantity == 0)]
+    lines = [
+        _line_view(line, invoice.unit_of(line)) | _usage_view(invoice, line)
+        for line in invoice.lines
+        if not (skip_zero_quantity and line.quantity == 0)
+    ]
     total = to_api(invoice.total, invoice.unit)
     return {
         "id": invoice.id,
@@ -29,7 +33,7 @@ def invoice_view(invoice: Invoice, *, skip_zero_quantity: bool = False) -> dict[
         "net_payment_terms_days": invoice.net_payment_terms_days,
         "subtotal": total,
         "total": total,
-        "line_items": [_line_view(line, invoice.unit) for line in lines],
+        "line_items": lines,
         "custom_fields": {},
         "invoice_adjustments": [],
     }
@@ -40,7 +44,7 @@ def _line_view(line: InvoiceLine, unit: Unit) -> dict[str, Any]:
         "type": line.type.value,
         "name": line.name,
         "product_id": line.product_id,
-        "product_type": "UsageProductListItem",
+        "product_type": None if line.product_id is None else "UsageProductListItem",
         "product_tags": list(line.product_tags),
         "credit_type": credit_type(unit),
         "starting_at": line.span.start,
@@ -52,6 +56,20 @@ def _line_view(line: InvoiceLine, unit: Unit) -> dict[str, Any]:
         "tier": _tier_view(line),
     }
     return view | (_applied_view(line) if line.type is LineType.APPLIED else {})
+
+
+def _usage_view(invoice: Invoice, line: InvoiceLine) -> dict[str, Any]:
+    """Its rate, and what the meter counted of all that its charge is for, where terms make another quantity of it."""
+    if line.type is not LineType.USAGE or line.charge is None:
+        return {}
+    charge, rate_type = invoice.charges[line.charge], {"rate_type": f"{line.kind.upper()}_RATE"}
+    if charge.metered is None:
+        return rate_type
+    return rate_type | {
+        "metered_quantity": canonical(charge.metered.quantity),
+        "quantity_conversion": charge.metered.terms.conversion,
+        "quantity_rounding": charge.metered.terms.rounding,
+    }
 
 
 def _tier_view(line: InvoiceLine) -> dict[str, Any] | None:
@@ -72,9 +90,9 @@ def _applied_view(line: InvoiceLine) -> dict[str, Any]:
 
 
 def explanation(invoice: Invoice) -> dict[str, Any]:
-    """As of what, by which rules, from which charges and draws. Amounts are in major units of the invoice's unit.
+    """As of what, by which rules, from which charges and draws. Amounts are in major units.
 
-    `charge` of a line and `line` of a draw are places in `charges`, counted from 0.
+    `charge` of a line and `line` of a draw are places in `charges`, counted from 0; both are in that charge's unit.
     """
     return {
         "invoice_id": invoice.id,
@@ -85,7 +103,8 @@ def explanation(invoice: Invoice) -> dict[str, Any]:
         "finalized_at": invoice.finalized_at,
         "period": invoice.period,
         "unit": invoice.unit,
-        "amounts": "major units of the unit",
+        "amounts": "major units of the charge's unit, or else of the invoice's",
+        "units": invoice.units,
         "vector": list(invoice.vector),
         "backfills": list(invoice.layers),
         "charges": list(invoice.charges),

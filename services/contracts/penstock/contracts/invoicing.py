@@ -12,10 +12,13 @@ import msgspec
 
 from penstock.contracts.balance import Balance, BalanceKind
 from penstock.contracts.draw_down import Draw
-from penstock.kernel.charge import Charge, ChargeSet, Part
-from penstock.kernel.money import USD, Unit
+from penstock.contracts.shares import Share, shares
+from penstock.contracts.units import Units
+from penstock.kernel.card_units import CardUnits
+from penstock.kernel.charge import COMMIT, LIST, Charge, ChargeSet, Part
+from penstock.kernel.money import Unit, round_to_step
 from penstock.kernel.price import Graduated, GroupValues, PerUnit
-from penstock.kernel.quantity import ZERO, exact
+from penstock.kernel.quantity import ZERO, canonical, exact
 from penstock.kernel.record import Vector
 from penstock.kernel.window import Span
 
@@ -29,6 +32,7 @@ class LineType(Enum):
 
     USAGE = "usage"
     APPLIED = "applied_commit_or_credit"
+    CONVERSION = "cpu_conversion"
 
 
 class InvoiceStatus(Enum):
@@ -45,12 +49,16 @@ class LineTier(msgspec.Struct, frozen=True):
 
 
 class InvoiceLine(msgspec.Struct, frozen=True):
-    """One line; `total` in major units, negative for what a balance paid. `charge` is the place of its charge."""
+    """One line; `total` in major units, negative for what a balance paid.
+
+    `charge` is the place of its charge, in whose unit it is, and `kind` names which of its prices a usage line is at; a
+    conversion has no charge, and is in the invoice's unit.
+    """
 
     type: LineType
     name: str
-    charge: int
-    product_id: str
+    charge: int | None
+    product_id: str | None
     product_tags: tuple[str, ...]
     group_values: GroupValues
     span: Span
@@ -61,12 +69,14 @@ class InvoiceLine(msgspec.Struct, frozen=True):
     balance_id: str | None = None
     segment_id: str | None = None
     balance_kind: BalanceKind | None = None
+    kind: str = LIST
 
 
 class Invoice(msgspec.Struct, frozen=True):
-    """The usage invoice of a contract's period with all that proves it: vector, layers, charges and draws.
+    """The usage invoice of a contract's period with all that proves it: vector, layers, units, charges and draws.
 
-    A draft is never stored. `finalized_at` is when it was decided; `booked` says that the ledger has it.
+    `total` is what the lines in `unit` come to; what was used in other units is converted by some of them. A draft is
+    never stored. `finalized_at` is when it was decided; `booked` says that the ledger has it.
     """
 
     id: str
@@ -86,6 +96,10 @@ class Invoice(msgspec.Struct, frozen=True):
     finalized_at: datetime | None = None
     booked: bool = False
     layers: tuple[str, ...] = ()  # the ids of the backfills that were in force
+    units: CardUnits = CardUnits()
+
+    def unit_of(self, line: InvoiceLine) -> Unit:
+        return self.unit if line.charge is None else self.charges[line.charge].unit
 
 
 def invoice_id(contract_id: str, period_start: datetime) -> str:
@@ -103,39 +117,55 @@ def write_invoice(
     contract_revision: int,
     net_payment_terms_days: Decimal | None,
 ) -> Invoice:
-    """The draft of a period. An invoice has one unit; a charge in another is a bug of the rate card's checks."""
-    unit = charge_set.charges[0].unit if charge_set.charges else USD
-    assert all(charge.unit == unit for charge in charge_set.charges), "an invoice has one unit"
-    lines = (*usage_lines(charge_set.charges), *applied_lines(charge_set.charges, draws, {b.id: b for b in balances}))
-    return Invoice(
+    """The draft of a period, in the card's currency; a charge in no unit of the card is a bug of the card's checks."""
+    invoice = Invoice(
         id=invoice_id(charge_set.contract_id, charge_set.period.start),
         customer_id=customer_id,
         contract_id=charge_set.contract_id,
         contract_revision=contract_revision,
         engine_version=ENGINE_VERSION,
         period=charge_set.period,
-        unit=unit,
+        unit=charge_set.units.fiat,
         vector=charge_set.vector,
         charges=charge_set.charges,
         draws=tuple(draws),
-        lines=lines,
-        total=sum((line.total for line in lines), ZERO),
+        lines=(),
+        total=ZERO,
         net_payment_terms_days=net_payment_terms_days,
         layers=charge_set.layers,
+        units=charge_set.units,
     )
+    applied = applied_lines(invoice.charges, draws, {balance.id: balance for balance in balances})
+    used = (*usage_lines(invoice.charges, draws), *applied)
+    lines = (*used, *_conversion_lines(invoice, used))
+    return msgspec.structs.replace(invoice, lines=lines, total=_in_unit(invoice, lines, invoice.unit))
+
+
+def _in_unit(invoice: Invoice, lines: Iterable[InvoiceLine], unit: Unit) -> Decimal:
+    return sum((line.total for line in lines if invoice.unit_of(line) == unit), ZERO)
 
 
 @exact
-def usage_lines(charges: Iterable[Charge]) -> Iterator[InvoiceLine]:
-    """A line per charge, or one per tier where the price is graduated."""
+def usage_lines(charges: Iterable[Charge], draws: Iterable[Draw] = ()) -> Iterator[InvoiceLine]:
+    """A line per charge and price that is paid, or one per tier where the price is graduated."""
+    at_commit_rate: dict[int, list[Units]] = {}
+    for draw in draws:
+        if draw.units is not None and draw.kind == COMMIT:
+            at_commit_rate.setdefault(draw.line, []).append(draw.units)
     for place, charge in enumerate(charges):
-        listed = charge.alternatives[0]
-        if isinstance(listed.price, Graduated) and listed.parts:
-            for part in listed.parts:
-                yield _tier_line(charge, place, part, listed.price)
-        else:
-            unit_price = listed.price.unit_price if isinstance(listed.price, PerUnit) else None
-            yield _usage_line(charge, place, charge.quantity, unit_price, listed.amount)
+        for share in shares(charge, at_commit_rate.get(place, ())):
+            yield from _share_lines(charge, place, share)
+
+
+def _share_lines(charge: Charge, place: int, share: Share) -> Iterator[InvoiceLine]:
+    price = share.alternative.price
+    if isinstance(price, Graduated) and share.parts:
+        lines = [_tier_line(charge, place, part, price) for part in share.parts]
+    else:
+        unit_price = price.unit_price if isinstance(price, PerUnit) else None
+        lines = [_usage_line(charge, place, share.quantity, unit_price, share.amount)]
+    for line in lines:
+        yield msgspec.structs.replace(line, kind=share.alternative.kind)
 
 
 def _tier_line(charge: Charge, place: int, part: Part, price: Graduated) -> InvoiceLine:
@@ -175,6 +205,8 @@ def applied_lines(
         paid[key] = paid.get(key, ZERO) + draw.amount
     for (balance_id, segment_id, place), amount in paid.items():
         balance, charge = balances[balance_id], charges[place]
+        if not amount:
+            continue
         yield InvoiceLine(
             type=LineType.APPLIED,
             name=f"{charge.product_name} ({balance.label} applied)",
@@ -188,3 +220,24 @@ def applied_lines(
             segment_id=segment_id,
             balance_kind=balance.kind,
         )
+
+
+def _conversion_lines(invoice: Invoice, used: Sequence[InvoiceLine]) -> Iterator[InvoiceLine]:
+    """For each custom unit a line for what no balance paid in it, in the card's currency, rounded once."""
+    units = invoice.units
+    assert all(units.find(c.unit.id) == c.unit for c in invoice.charges), "a charge is in a unit of its card"
+    for conversion in units.conversions:
+        unpaid = _in_unit(invoice, used, conversion.unit)
+        if unpaid:
+            yield InvoiceLine(
+                type=LineType.CONVERSION,
+                name=f"{conversion.unit.name} in {units.fiat.name}",
+                charge=None,
+                product_id=None,
+                product_tags=(),
+                group_values=(),
+                span=invoice.period,
+                total=round_to_step(unpaid * conversion.fiat_per_unit, units.fiat),
+                quantity=canonical(unpaid),
+                unit_price=conversion.fiat_per_unit,
+            )

@@ -7,7 +7,23 @@ from decimal import Decimal
 
 import msgspec
 
-from penstock.contracts.edge import NULL, Instant, choice, is_given, join, number, price, read, refuse, require_usd, utc
+from penstock.contracts.edge import (
+    CENTS,
+    DOLLARS,
+    NULL,
+    Instant,
+    choice,
+    exponent,
+    is_given,
+    join,
+    number,
+    price,
+    read,
+    refuse,
+    unit_of_card,
+    utc,
+)
+from penstock.kernel.card_units import CardUnits
 from penstock.kernel.contract import MultiplierTier, Override, OverrideKind, Specifier
 from penstock.kernel.price import Tier
 from penstock.kernel.problems import BadRequest
@@ -65,8 +81,8 @@ class OverrideBody(msgspec.Struct, frozen=True):
     target: str | None = None
 
 
-def read_override(raw: msgspec.Raw, at: str, id: str, exponent: int) -> Override:
-    """Prices are times ten to the `exponent`. Raise `BadRequest` or `Unprocessable` naming the field below `at`."""
+def read_override(raw: msgspec.Raw, at: str, id: str, units: CardUnits) -> Override:
+    """`units` are the card's. Raise `BadRequest` or `Unprocessable` naming the field below `at`."""
     body = read(raw, OverrideBody, at, _UNSUPPORTED)
     kind = choice(OverrideKind, body.type, join(at, "type"))
     if (body.target or "LIST_RATE").upper() != "LIST_RATE":
@@ -83,17 +99,17 @@ def read_override(raw: msgspec.Raw, at: str, id: str, exponent: int) -> Override
         priority=None if body.priority is None else number(body.priority, join(at, "priority")),
         entitled=body.entitled,
     )
-    return _with_price(override, body, at, exponent)
+    return _with_price(override, body, at, units)
 
 
-def _with_price(override: Override, body: OverrideBody, at: str, exponent: int) -> Override:
+def _with_price(override: Override, body: OverrideBody, at: str, units: CardUnits) -> Override:
     if override.kind is OverrideKind.OVERWRITE:
         place = join(at, "overwrite_rate")
         if not is_given(body.overwrite_rate):
             if override.entitled is not None:
                 return override  # it changes who may use the product, and leaves the price
             raise BadRequest(f"{place} is missing", field=place)
-        return overwrite(override, read(body.overwrite_rate, RateBody, place, _UNSUPPORTED_IN_RATE), place, exponent)
+        return overwrite(override, read(body.overwrite_rate, RateBody, place, _UNSUPPORTED_IN_RATE), place, units)
     if override.kind is OverrideKind.MULTIPLIER:
         place = join(at, "multiplier")
         if body.multiplier is None:
@@ -102,16 +118,17 @@ def _with_price(override: Override, body: OverrideBody, at: str, exponent: int) 
     return msgspec.structs.replace(override, multiplier_tiers=_multiplier_tiers(body.tiers or [], join(at, "tiers")))
 
 
-def overwrite(override: Override, rate: RateBody, at: str, exponent: int) -> Override:
-    """The override with the price of `rate`."""
-    require_usd(rate.credit_type_id, join(at, "credit_type_id"))
+def overwrite(override: Override, rate: RateBody, at: str, units: CardUnits, of_usd: int = CENTS) -> Override:
+    """The override with the price of `rate`, in which USD are times ten to `of_usd`."""
+    unit = unit_of_card(rate.credit_type_id, units, join(at, "credit_type_id"))
+    power, override = exponent(unit, of_usd), msgspec.structs.replace(override, unit=unit)
     kind = rate.rate_type.upper()
     if kind == "FLAT":
         if rate.price is None:
             raise BadRequest(f"{at}.price is missing", field=join(at, "price"))
-        return msgspec.structs.replace(override, unit_price=price(rate.price, exponent, join(at, "price")))
+        return msgspec.structs.replace(override, unit_price=price(rate.price, power, join(at, "price")))
     if kind == "TIERED":
-        return msgspec.structs.replace(override, tiers=_tiers(rate.tiers or [], join(at, "tiers"), exponent))
+        return msgspec.structs.replace(override, tiers=_tiers(rate.tiers or [], join(at, "tiers"), power))
     raise refuse(join(at, "rate_type"), "must be FLAT or TIERED: nothing else is supported yet")
 
 
@@ -130,11 +147,11 @@ def _specifiers(body: OverrideBody, at: str) -> tuple[Specifier, ...]:
     return tuple(found)
 
 
-def _tiers(bodies: list[TierBody], at: str, exponent: int) -> tuple[Tier, ...]:
+def _tiers(bodies: list[TierBody], at: str, power: int) -> tuple[Tier, ...]:
     bounds = _bounds([body.size for body in bodies], at)
     if bounds[-1] is not None:
         raise BadRequest(f"the last of {at} has a size: what comes after it has no price", field=at)
-    prices = [price(body.price, exponent, f"{at}[{i}].price") for i, body in enumerate(bodies)]
+    prices = [price(body.price, power, f"{at}[{i}].price") for i, body in enumerate(bodies)]
     return tuple(Tier(up_to, each) for up_to, each in zip(bounds, prices, strict=True))
 
 
@@ -179,9 +196,9 @@ class DollarOverrideBody(msgspec.Struct, frozen=True):
     credit_type_id: str | None = None
 
 
-def read_dollar_override(raw: msgspec.Raw, at: str, id: str, start: datetime, exponent: int) -> Override:
+def read_dollar_override(raw: msgspec.Raw, at: str, id: str, start: datetime, units: CardUnits) -> Override:
     """An overwrite of the product's rate from `start` on."""
     body = read(raw, DollarOverrideBody, at, _UNSUPPORTED_IN_RATE)
     override = Override(id, OverrideKind.OVERWRITE, start, None, (Specifier(body.product_id),))
     rate = RateBody(body.rate_type, body.credit_type_id, body.price, body.tiers)
-    return overwrite(override, rate, at, exponent)
+    return overwrite(override, rate, at, units, DOLLARS)

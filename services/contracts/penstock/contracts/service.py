@@ -17,7 +17,9 @@ from penstock.contracts.close import Closing, Standing
 from penstock.contracts.customers import Customer, CustomerBook
 from penstock.contracts.definitions import Definitions, Stored
 from penstock.contracts.invoicing import Invoice
+from penstock.kernel.card_units import CardUnits
 from penstock.kernel.contract import Override, OverrideKind
+from penstock.kernel.money import Unit
 from penstock.kernel.ports.catalog import Catalog
 from penstock.kernel.ports.clock import Clock
 from penstock.kernel.ports.ledger import Ledger, Pools
@@ -88,6 +90,14 @@ class Contracts:
         with naming("rate_card_id" if alias is None else "rate_card_alias"):
             return self._rating.rate_card_id(tenant, id, alias)
 
+    def units_of(self, tenant: str, rate_card_id: str) -> CardUnits:
+        """The units in which the card prices."""
+        return self._rating.units_of(tenant, rate_card_id)
+
+    def unit_of(self, tenant: str, customer: Customer, balance_id: str) -> Unit:
+        """The unit of a commit or credit. Raise `NotFound`."""
+        return self._balance(tenant, customer, balance_id).unit
+
     def _refuse_overlap(self, tenant: str, contract: Contract) -> None:
         """Two contracts bill the same usage where they run side by side on cards that price the same metric."""
         card = contract.rate_card_id
@@ -153,14 +163,18 @@ class Contracts:
                 raise Conflict("the uniqueness key was used before", field="uniqueness_key")
 
     def _segment(self, tenant: str, customer: Customer, balance_id: str, segment_id: str) -> tuple[Balance, Segment]:
-        balances = [b for stored in self.of_customer(tenant, customer) for b in stored.value.balances]
-        balance = next((b for b in balances if b.id == balance_id), None)
-        if balance is None:
-            raise NotFound(f"the customer has no commit or credit {balance_id!r}", field="id")
+        balance = self._balance(tenant, customer, balance_id)
         segment = next((s for s in balance.segments if s.id == segment_id), None)
         if segment is None:
             raise NotFound(f"the commit or credit has no segment {segment_id!r}", field="segment_id")
         return balance, segment
+
+    def _balance(self, tenant: str, customer: Customer, balance_id: str) -> Balance:
+        balances = [b for stored in self.of_customer(tenant, customer) for b in stored.value.balances]
+        balance = next((b for b in balances if b.id == balance_id), None)
+        if balance is None:
+            raise NotFound(f"the customer has no commit or credit {balance_id!r}", field="id")
+        return balance
 
     def archive(self, tenant: str, key: str) -> Customer:
         """Archive a customer. Raise `Conflict` while a contract runs: its usage would never be invoiced."""

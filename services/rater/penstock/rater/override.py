@@ -74,7 +74,7 @@ def repriced(price: AnyPrice, override: Override) -> AnyPrice:
 
 def _overwritten(price: AnyPrice, override: Override) -> AnyPrice:
     if override.tiers:
-        return Graduated(price.unit, override.tiers)
+        return Graduated(override.unit, override.tiers)
     if override.unit_price is not None:
-        return PerUnit(price.unit, override.unit_price)
+        return PerUnit(override.unit, override.unit_price)
     return price

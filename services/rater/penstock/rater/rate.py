@@ -10,16 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from typing import NamedTuple
 
 import msgspec
 
-from penstock.kernel.charge import Alternative, Charge, Part, Slice
+from penstock.kernel.charge import COMMIT, LIST, Alternative, Charge, Part, Slice
 from penstock.kernel.meter import Aggregation, GroupValue
 from penstock.kernel.money import Unit, round_to_step
 from penstock.kernel.price import AnyPrice, PriceInterval
 from penstock.kernel.quantity import ZERO, exact
+from penstock.kernel.quantity_terms import Counted
 from penstock.kernel.usage import UsageRow
 from penstock.kernel.window import Span
+from penstock.rater.priced_quantity import NO_TERMS, priced_between
 from penstock.rater.pricing.models import amount_between
 from penstock.rater.quantity_source import running
 
@@ -32,6 +35,13 @@ class Metered(msgspec.Struct, frozen=True):
 
     aggregation: Aggregation
     rows: tuple[UsageRow, ...]
+
+
+class Counter(NamedTuple):
+    """What a product's pricing group has used of the period so far: as it was counted, and as it was priced."""
+
+    metered: Decimal
+    priced: Decimal
 
 
 def source_of(interval: PriceInterval) -> Source:
@@ -48,7 +58,7 @@ def rate(
     every instant of `cuts`; `usage` was asked with the same cuts. No usage, no charge.
     """
     by_groups = {source: (metered.aggregation, _by_groups(metered.rows)) for source, metered in usage.items()}
-    counters: dict[tuple[str, tuple[GroupValue, ...]], Decimal] = {}
+    counters: dict[tuple[str, tuple[GroupValue, ...]], Counter] = {}
     charges = []
     for interval in intervals:
         aggregation, rows = by_groups[source_of(interval)]
@@ -56,9 +66,11 @@ def rate(
         slices = interval.span.cut(set(cuts))
         quantities = running(aggregation, slices, rows.get(groups, ()))
         if quantities is not None:
-            counter = counters.get((interval.product_id, groups), ZERO)
-            charges.append(_charge(interval, counter, slices, quantities))
-            counters[interval.product_id, groups] = counter + quantities[-1]
+            counter = counters.get((interval.product_id, groups), Counter(ZERO, ZERO))
+            charge = _charge(interval, counter, slices, quantities)
+            charges.append(charge)
+            after = Counter(counter.metered + quantities[-1], counter.priced + charge.quantity)
+            counters[interval.product_id, groups] = after
     return tuple(charges)
 
 
@@ -69,8 +81,12 @@ def _by_groups(rows: Iterable[UsageRow]) -> dict[tuple[GroupValue, ...], list[Us
     return out
 
 
-def _charge(interval: PriceInterval, counter: Decimal, slices: Sequence[Span], quantities: Sequence[Decimal]) -> Charge:
+def _charge(interval: PriceInterval, counter: Counter, slices: Sequence[Span], quantities: Sequence[Decimal]) -> Charge:
     """`quantities` run: what was used from the start of the charge to the end of each slice."""
+    terms, prices = interval.quantity_terms, [(LIST, interval.price)]
+    if interval.commit_price is not None:
+        prices.append((COMMIT, interval.commit_price))
+    priced = priced_between(counter.metered, quantities, terms)
     return Charge(
         contract_id=interval.contract_id,
         product_id=interval.product_id,
@@ -80,20 +96,27 @@ def _charge(interval: PriceInterval, counter: Decimal, slices: Sequence[Span], q
         group_values=interval.group_values,
         span=interval.span,
         unit=interval.price.unit,
-        quantity=quantities[-1],
-        alternatives=(_list_price(interval, counter, slices, quantities),),
+        quantity=priced[-1],
+        alternatives=tuple(
+            _alternative(kind, price, interval.origin, counter.priced, slices, priced) for kind, price in prices
+        ),
+        metered=None if terms == NO_TERMS else Counted(counter.metered, quantities[-1], terms),
     )
 
 
-def _list_price(
-    interval: PriceInterval, counter: Decimal, slices: Sequence[Span], quantities: Sequence[Decimal]
+def _alternative(
+    kind: str,
+    price: AnyPrice,
+    origin: dict[str, str],
+    counter: Decimal,
+    slices: Sequence[Span],
+    quantities: Sequence[Decimal],
 ) -> Alternative:
-    price = interval.price
     total, parts = amount_between(counter, counter + quantities[-1], price)
     return Alternative(
-        kind="list",
+        kind=kind,
         price=price,
-        origin=interval.origin,
+        origin=origin,
         counter=counter,
         exact=total,
         amount=round_to_step(total, price.unit),

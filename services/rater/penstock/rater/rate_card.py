@@ -13,8 +13,9 @@ from datetime import datetime
 import msgspec
 
 from penstock.kernel.contract import ContractTerms, Override
-from penstock.kernel.price import GroupValues, PriceInterval
+from penstock.kernel.price import AnyPrice, GroupValues, PriceInterval
 from penstock.kernel.quantity import exact
+from penstock.kernel.quantity_terms import QuantityTerms
 from penstock.kernel.window import Span
 from penstock.rater.definitions import Product, Rate
 from penstock.rater.override import acting, acts_on, repriced
@@ -36,7 +37,7 @@ def resolve(
 
     `rates` come in the order in which they were added, which is the order of the answer; a key's intervals are disjoint
     and in order of time. Where a product is not entitled there is no interval. The same price published again makes no
-    new interval: the first one's origin stays.
+    new interval: the first one's origin and the product's name at its start stay.
     """
     span = service_span(terms, period)
     if span is None:
@@ -48,8 +49,11 @@ def resolve(
         if product.metric_id is not None:
             candidates = [*overrides.get(product_id, ()), *overrides.get(None, ())]
             matching = [o for _, o in sorted(candidates, key=lambda c: c[0])]
-            matching = [o for o in matching if acts_on(o, product_id, product.tags, group_values)]
-            out += _key_intervals(terms, span, product, key_rates, matching)
+            pieces: list[PriceInterval] = []
+            for stretch, state in product.states(span):
+                acting_here = [o for o in matching if acts_on(o, product_id, state.tags, group_values)]
+                pieces += _key_intervals(terms, stretch, state, key_rates, acting_here)
+            out += _merged(pieces)
     return tuple(out)
 
 
@@ -83,20 +87,28 @@ def _by_product(overrides: Sequence[Override]) -> dict[str | None, list[tuple[in
 def _key_intervals(
     terms: ContractTerms, span: Span, product: Product, rates: Sequence[Rate], overrides: Sequence[Override]
 ) -> list[PriceInterval]:
-    """The price intervals of one product and pricing group, neighbours of equal price merged."""
+    """The price intervals of one product and pricing group, cut wherever a rate or an override begins or ends."""
     edges = {edge for rate in rates for edge in (rate.starting_at, rate.ending_before)}
     edges |= {edge for override in overrides for edge in (override.start, override.end)}
     priced = functools.partial(_interval, terms, product, rates, overrides)
+    pieces = map(priced, span.cut({edge for edge in edges if edge is not None}))
+    return [interval for interval in pieces if interval is not None]
+
+
+def _merged(intervals: Iterable[PriceInterval]) -> list[PriceInterval]:
+    """Neighbours on the same terms as one."""
     out: list[PriceInterval] = []
-    for piece in span.cut({edge for edge in edges if edge is not None}):
-        interval = priced(piece)
-        if interval is None:
-            continue
-        if out and out[-1].span.end == piece.start and out[-1].price == interval.price:
-            out[-1] = msgspec.structs.replace(out[-1], span=Span(out[-1].span.start, piece.end))
+    for interval in intervals:
+        if out and out[-1].span.end == interval.span.start and _terms(out[-1]) == _terms(interval):
+            out[-1] = msgspec.structs.replace(out[-1], span=Span(out[-1].span.start, interval.span.end))
         else:
             out.append(interval)
     return out
+
+
+def _terms(interval: PriceInterval) -> tuple[AnyPrice, AnyPrice | None, QuantityTerms, tuple[str, ...]]:
+    """All that an amount, or who pays it, depends on."""
+    return interval.price, interval.commit_price, interval.quantity_terms, interval.product_tags
 
 
 def _interval(
@@ -110,6 +122,7 @@ def _interval(
     if not entitled:
         return None
     assert product.metric_id is not None
+    price = rate.price if override is None else repriced(rate.price, override)
     return PriceInterval(
         contract_id=terms.contract_id,
         product_id=product.id,
@@ -118,9 +131,12 @@ def _interval(
         group_keys=product.pricing_group_key,
         group_values=rate.group_values,
         span=piece,
-        price=rate.price if override is None else repriced(rate.price, override),
+        price=price,
         origin=_origin(rate, override),
         product_tags=product.tags,
+        quantity_terms=product.quantity_terms,
+        # A commit draws in one unit: where an overwrite is in another, its list price is the only one.
+        commit_price=rate.commit_price if price.unit == rate.price.unit else None,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from penstock.kernel.card_units import CardUnits
 from penstock.kernel.charge import ChargeSet
 from penstock.kernel.contract import ContractTerms
 from penstock.kernel.meter import Metric
@@ -41,11 +42,12 @@ class RaterService:
         `StoreUnavailable` where usage moves faster than it can be read.
         """
         intervals, _ = self._resolved(terms, period)
+        units = self.units_of(terms.tenant, terms.rate_card_id)
         services: dict[Source, set[Span]] = {}
         for interval in intervals:
             services.setdefault(source_of(interval), set()).add(interval.span)
         usage, cut = self._metered(terms, services, cuts)
-        return ChargeSet(terms.contract_id, period, cut.vector, rate(intervals, usage, cuts), cut.layers)
+        return ChargeSet(terms.contract_id, period, cut.vector, rate(intervals, usage, cuts), cut.layers, units)
 
     def unpriced(self, terms: ContractTerms, period: Span) -> tuple[Unpriced, ...]:
         """Usage of the card's products in the period that no charge holds, for want of an entitled rate."""
@@ -68,6 +70,10 @@ class RaterService:
             raise NotFound(f"there is no rate card with the alias {alias}", field="rate_card_alias")
         return card.id
 
+    def units_of(self, tenant: str, rate_card_id: str) -> CardUnits:
+        """The units in which the card prices. Raise `NotFound` where there is no such card."""
+        return self._shelf.rate_card(tenant, rate_card_id).units
+
     def metrics_of(self, tenant: str, rate_card_id: str) -> frozenset[str]:
         """The metrics whose usage the card's rates price, whenever they are in force."""
         products = self._shelf.products(tenant)
@@ -75,8 +81,9 @@ class RaterService:
         return frozenset(metric for id in priced if (metric := products[id].metric_id) is not None)
 
     def product_names(self, tenant: str, product_ids: Sequence[str]) -> dict[str, str]:
-        """The name of each product. Raise `NotFound` naming the first that does not exist."""
-        return {product_id: self._shelf.product(tenant, product_id).name for product_id in product_ids}
+        """The name that each product has now. Raise `NotFound` naming the first that does not exist."""
+        now = self._clock.now()
+        return {product_id: self._shelf.product(tenant, product_id).at(now).name for product_id in product_ids}
 
     def _resolved(self, terms: ContractTerms, period: Span) -> tuple[tuple[PriceInterval, ...], list[Product]]:
         rates = [shelved.rate for shelved in self._shelf.rates(terms.tenant, terms.rate_card_id)]

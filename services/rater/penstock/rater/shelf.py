@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TypeVar
 
@@ -10,18 +10,12 @@ import msgspec
 
 from penstock.kernel.ports.catalog import Catalog, Item
 from penstock.kernel.problems import NotFound
-from penstock.rater.definitions import Alias, Product, Rate, RateCard
+from penstock.rater.definitions import Alias, PricingUnit, Product, ProductUpdate, Rate, RateCard
+from penstock.rater.rate_cache import RateCache, Shelved
 
-PRODUCT, RATE_CARD, RATE = "product", "rate_card", "rate"
+PRODUCT, RATE_CARD, RATE, PRICING_UNIT = "product", "rate_card", "rate", "pricing_unit"
 
-Definition = TypeVar("Definition", Product, RateCard, Rate)
-
-
-class Shelved(msgspec.Struct, frozen=True):
-    """A rate with its place in the catalog, which is a cursor and breaks ties of `starting_at`."""
-
-    sequence: int
-    rate: Rate
+Definition = TypeVar("Definition", Product, RateCard, Rate, PricingUnit)
 
 
 class Shelf:
@@ -29,6 +23,7 @@ class Shelf:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
+        self._rates = RateCache(self._rates_after)
 
     def product(self, tenant: str, product_id: str, field: str = "product_id") -> Product:
         """Raise `NotFound` that names the field by which it was asked for."""
@@ -50,8 +45,36 @@ class Shelf:
         item = self._item(tenant, PRODUCT, product_id, "product_id")
         product = _decoded(item, Product)
         if product.archived_at is None:
-            body = msgspec.json.encode(msgspec.structs.replace(product, archived_at=at))
-            self._catalog.put([msgspec.structs.replace(item, body=body)], at)
+            self._put_again(item, msgspec.structs.replace(product, archived_at=at), at)
+
+    def update_product(self, tenant: str, product_id: str, update: ProductUpdate) -> None:
+        """Raise `Conflict` where somebody else updated it at the same time."""
+        item = self._item(tenant, PRODUCT, product_id, "product_id")
+        product = _decoded(item, Product)
+        changed = msgspec.structs.replace(product, updates=(*product.updates, update))
+        self._put_again(item, changed, update.created_at)
+
+    def _put_again(self, item: Item, definition: Definition, at: datetime) -> None:
+        self._catalog.put([msgspec.structs.replace(item, body=msgspec.json.encode(definition))], at)
+
+    def pricing_unit(self, tenant: str, id: str, field: str) -> PricingUnit:
+        return _decoded(self._item(tenant, PRICING_UNIT, id, field), PricingUnit)
+
+    def pricing_units(self, tenant: str) -> list[PricingUnit]:
+        """Archived ones too, in the order in which they were made."""
+        return [_decoded(item, PricingUnit) for item in self._catalog.list(tenant, PRICING_UNIT)]
+
+    def add_pricing_unit(self, tenant: str, made: PricingUnit) -> None:
+        """Raise `Conflict` where another one has the name."""
+        item = Item(tenant, PRICING_UNIT, made.unit.id, msgspec.json.encode(made), unique=(made.unit.name.upper(),))
+        self._catalog.put([item], made.created_at)
+
+    def archive_pricing_unit(self, tenant: str, id: str, at: datetime) -> None:
+        """Its name is free again. Idempotent: the first instant stays."""
+        item = self._item(tenant, PRICING_UNIT, id, "id")
+        made = _decoded(item, PricingUnit)
+        if made.archived_at is None:
+            self._put_again(msgspec.structs.replace(item, unique=()), msgspec.structs.replace(made, archived_at=at), at)
 
     def rate_card(self, tenant: str, rate_card_id: str, field: str = "rate_card_id") -> RateCard:
         return _decoded(self._item(tenant, RATE_CARD, rate_card_id, field), RateCard)
@@ -72,12 +95,23 @@ class Shelf:
         """All or nothing. An alias that another card holds moves to this one, as Metronome's do."""
         names = tuple(dict.fromkeys(alias.name for alias in card.aliases))
         item = Item(tenant, RATE_CARD, card.id, msgspec.json.encode(card), unique=names)
-        items = [*self._without_aliases(tenant, names), item, *_rate_items(tenant, rates)]
+        items = [*self._without_aliases(tenant, names, card.id), item, *_rate_items(tenant, rates)]
         self._catalog.put(items, card.created_at)
 
-    def _without_aliases(self, tenant: str, names: Sequence[str]) -> list[Item]:
-        """The cards that now hold any of these aliases, each without them."""
-        holders = {item.id: item for name in names if (item := self._catalog.find(tenant, RATE_CARD, name))}
+    def change_rate_card(
+        self, tenant: str, rate_card_id: str, change: Callable[[RateCard], RateCard], at: datetime
+    ) -> None:
+        """Raise `Conflict` where somebody else changed it at the same time. Aliases move as in `add_rate_card`."""
+        item = self._item(tenant, RATE_CARD, rate_card_id, "rate_card_id")
+        card = change(_decoded(item, RateCard))
+        names = tuple(dict.fromkeys(alias.name for alias in card.aliases))
+        changed = msgspec.structs.replace(item, body=msgspec.json.encode(card), unique=names)
+        self._catalog.put([*self._without_aliases(tenant, names, card.id), changed], at)
+
+    def _without_aliases(self, tenant: str, names: Sequence[str], card_id: str) -> list[Item]:
+        """The other cards that now hold any of these aliases, each without them."""
+        found = [item for name in names if (item := self._catalog.find(tenant, RATE_CARD, name))]
+        holders = {item.id: item for item in found if item.id != card_id}
         out = []
         for item in holders.values():
             card = _decoded(item, RateCard)
@@ -89,7 +123,10 @@ class Shelf:
 
     def rates(self, tenant: str, rate_card_id: str) -> list[Shelved]:
         """Every rate of the card, in the order in which they were added."""
-        items = self._catalog.list(tenant, RATE, parent=rate_card_id)
+        return list(self._rates.rates(tenant, rate_card_id))
+
+    def _rates_after(self, tenant: str, rate_card_id: str, sequence: int) -> list[Shelved]:
+        items = self._catalog.list(tenant, RATE, parent=rate_card_id, after=sequence)
         return [Shelved(item.sequence, _decoded(item, Rate)) for item in items]
 
     def add_rates(self, tenant: str, rates: Sequence[Rate], at: datetime) -> None:

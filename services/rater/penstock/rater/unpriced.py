@@ -42,5 +42,6 @@ def unpriced(
             covered = any(row.span.start in span for span in priced.get((product.id, row.groups), ()))
             if row.value is not None and not covered:
                 named = tuple(zip(product.pricing_group_key, row.groups, strict=True))
-                out.append(Unpriced(product.id, product.name, named, row.span, row.value))
+                name = product.at(row.span.start).name
+                out.append(Unpriced(product.id, name, named, row.span, row.value))
     return tuple(out)

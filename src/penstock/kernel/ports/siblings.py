@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from penstock.kernel.card_units import CardUnits
 from penstock.kernel.charge import ChargeSet
 from penstock.kernel.contract import ContractTerms
 from penstock.kernel.layer import Layer
@@ -73,6 +74,10 @@ class Rating(Protocol):
 
     def rate_card_id(self, tenant: str, id: str | None, alias: str | None) -> str:
         """The id of the card named by id or alias. Raise `NotFound` where there is none."""
+        ...
+
+    def units_of(self, tenant: str, rate_card_id: str) -> CardUnits:
+        """The units in which the card prices. Raise `NotFound` where there is no such card."""
         ...
 
     def metrics_of(self, tenant: str, rate_card_id: str) -> frozenset[str]:
