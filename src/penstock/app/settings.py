@@ -72,7 +72,7 @@ GROUPS = (
             "grpc_port": "port of the gRPC API",
             "bootstrap_api_key": "the first admin key; made and printed once where it is not given",
             "tick_interval_ms": "milliseconds between the ticks that give an idle partition a clock",
-            "ingest_linger_ms": "milliseconds for which requests wait to share a chunk",
+            "ingest_linger_ms": "milliseconds for which a few events wait for others to share their record",
             "request_events_max": "events of one request of JSON or NDJSON",
             "arrow_events_max": "events of one request of Arrow IPC",
             "event_properties_bytes_max": "bytes of one event's properties",
