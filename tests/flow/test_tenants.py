@@ -142,6 +142,15 @@ def asked_of_prices(ids: Mapping[str, str]) -> dict[str, tuple[str, Body | None]
         ),
         "POST /v1/contract-pricing/rate-cards/getRates": (NOT_FOUND, card | {"at": instant}),
         "POST /v1/price": (OWN, {"price": {"model": "PER_UNIT", "unit_price": 1}, "quantity": 1}),
+        "POST /v1/price/events": (
+            NOT_FOUND,
+            {
+                "metric_id": ids["metric_id"],
+                "customers": [ids["customer_id"], "acme"],
+                "spans": [{"start": instant, "end": rfc3339(start + timedelta(days=70))}],
+                "vector": [1_000_000],
+            },
+        ),
         "POST /v1/rate-cards/create": (NOT_FOUND, {"name": "Mine", "rates": [override]}),
         "POST /v1/rate-cards/override": (NOT_FOUND, customer | card | {"overrides": [override]}),
         "POST /v1/customers": (OWN, {"name": "Mine"}),

@@ -34,7 +34,7 @@ from penstock.kernel.cell import FILLED_US, Cell, CellAnswer, CellKey, CellQuest
 from penstock.kernel.layer import FollowedLayer, LayerInForce
 from penstock.kernel.meter import Aggregation, Metric
 from penstock.kernel.ports.usage_store import UsageStore
-from penstock.kernel.problems import CardinalityExceeded, NotFound, StoreUnavailable
+from penstock.kernel.problems import BadRequest, CardinalityExceeded, NotFound, StoreUnavailable
 from penstock.kernel.quantity import exact
 from penstock.kernel.record import Marker, Vector
 from penstock.kernel.usage import Usage, UsageQuery, UsageRow
@@ -55,6 +55,14 @@ class _Cut(msgspec.Struct, frozen=True):
 
     def answer(self, tenant: str, rows: tuple[UsageRow, ...]) -> Usage:
         return Usage(rows, self.vector, tuple(each.layer.id for each in self.in_force[tenant]))
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """Which revision of a metric answers, from the events at or below which offsets, and from which layers."""
+
+    metric: Metric
+    taken: Vector
+    layers: tuple[FollowedLayer, ...]
 
 
 # The layers of a tenant that readers take, as of now.
@@ -128,6 +136,30 @@ class UsageService:
                 raise StoreUnavailable("the metric is still being filled from stored events", retry_after_s=5)
             revisions.pop(query.metric_id, None)
             time.sleep(RETRY_DELAY_MS / 1000)
+
+    def counted(self, query: UsageQuery, vector: Vector, layers: tuple[str, ...]) -> Counted:
+        """What answers the query as of `vector`, where `layers` were in force; only its keys and spans are looked at.
+
+        Raise `NotFound`, `BadRequest` where the vector is of other partitions, and `StoreUnavailable` where one of the
+        layers is in force no more.
+        """
+        if len(vector) != self._partitions:
+            raise BadRequest(f"a vector has an offset for each of {self._partitions} partitions", field="vector")
+        return read_until_consistent(lambda: self._counted(query, vector, layers))
+
+    def _counted(self, query: UsageQuery, vector: Vector, layers: tuple[str, ...]) -> Counted:
+        metric = self._prepared(query, {})
+        over, archived_at = self._over(query, metric, vector)
+        taken = vector if over is None else tuple(map(min, vector, over))
+        in_force = [each for each in self._in_force(query.tenant) if each.layer.id in layers]
+        if len(in_force) < len(layers):
+            raise StoreUnavailable("a backfill that was in force is no more: read usage again", retry_after_s=1)
+        return Counted(metric, taken, self._followed(layers_of(metric, query, in_force, archived_at), taken))
+
+    def _followed(self, layers: tuple[LayerInForce, ...], taken: Vector) -> tuple[FollowedLayer, ...]:
+        return tuple(
+            FollowedLayer(e.layer, self._first_copies.offsets(e.commit_control_id, taken)) for e in layers
+        )
 
     def _newest_filled(self, definition: Definition) -> Metric | None:
         return next((r.metric for r in reversed(definition.history) if self._is_filled(r.metric.id)), None)
@@ -254,7 +286,7 @@ class UsageService:
     def _ragged_cells(
         self, metric: Metric, query: UsageQuery, taken: Vector, layers: tuple[LayerInForce, ...]
     ) -> Iterator[tuple[int, Mapping[CellKey, Cell]]]:
-        of = [FollowedLayer(e.layer, self._first_copies.offsets(e.commit_control_id, taken)) for e in layers]
+        of = self._followed(layers, taken)
         for index, span in ragged_parts(metric, query.spans):
             events = events_in_force(self._store, query.tenant, of, query.customers, span, taken)
             yield index, cells_of(metric, events)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from penstock.kernel.ports.catalog import Catalog
 from penstock.kernel.ports.clock import Clock
-from penstock.kernel.ports.siblings import UsageReader
+from penstock.kernel.ports.siblings import EventReader, UsageReader
+from penstock.rater.http_price_events import PriceEventsApi
 from penstock.rater.http_price_request import price
 from penstock.rater.http_products import ProductsApi
 from penstock.rater.http_rate_cards import RateCardsApi
@@ -16,11 +17,11 @@ PRODUCTS = "/v1/contract-pricing/products"
 RATE_CARDS = "/v1/contract-pricing/rate-cards"
 
 
-def routes(catalog: Catalog, usage: UsageReader, clock: Clock) -> list[Route]:
+def routes(catalog: Catalog, usage: UsageReader, clock: Clock, events: EventReader) -> list[Route]:
     shelf = Shelf(catalog)
     products = ProductsApi(shelf, usage, clock)
-    cards = RateCardsApi(shelf, clock)
-    rates = RatesApi(shelf, clock)
+    cards = RateCardsApi(shelf, usage, clock)
+    rates = RatesApi(shelf, usage, clock)
     return [
         _post(f"{PRODUCTS}/create", Scope.WRITE, products.create),
         _post(f"{PRODUCTS}/get", Scope.READ, products.get),
@@ -34,6 +35,7 @@ def routes(catalog: Catalog, usage: UsageReader, clock: Clock) -> list[Route]:
         _post(f"{RATE_CARDS}/getRates", Scope.READ, rates.get),
         _post("/v1/rate-cards/create", Scope.WRITE, cards.create_with_rates),
         _post("/v1/price", Scope.READ, price),
+        _post("/v1/price/events", Scope.READ, PriceEventsApi(events).list),
     ]
 
 

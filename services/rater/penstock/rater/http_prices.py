@@ -17,7 +17,6 @@ from penstock.kernel.price import AnyPrice, Graduated, PerUnit, Tier
 from penstock.kernel.problems import BadRequest, OutOfRange, Unprocessable
 from penstock.kernel.quantity import ZERO, bounded, exact, to_text
 from penstock.rater.price_body import price_view, read_price
-from penstock.rater.pricing.catalogue import reads_of
 from penstock.rater.pricing.tiers import fault_of
 from penstock.web.exact_json import decode_exact
 
@@ -68,14 +67,11 @@ def price_of(body: PriceBody, scale: Scale, place: str = "") -> AnyPrice:
 
 
 def _custom(raw: msgspec.Raw, place: str) -> AnyPrice:
-    """Any price of a total, as `POST /v1/price` takes it: in major units, not in cents."""
+    """Any price, as `POST /v1/price` takes it: in major units, not in cents."""
     given = decode_exact(bytes(raw))
     if not isinstance(given, dict):
         raise BadRequest("a CUSTOM rate needs a custom_rate: a model and its parameters", field=place)
-    price = read_price(given, USD, place)
-    if reads_of(price) != "quantity":
-        raise Unprocessable(f"a rate's price reads a quantity, and this one reads {reads_of(price)}", field=place)
-    return price
+    return read_price(given, USD, place)
 
 
 def _tiers(bodies: Sequence[TierBody], scale: Scale, place: str) -> tuple[Tier, ...]:

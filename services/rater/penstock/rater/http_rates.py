@@ -11,9 +11,11 @@ import msgspec
 
 from penstock.kernel.meter import GroupValue
 from penstock.kernel.ports.clock import Clock
+from penstock.kernel.ports.siblings import UsageReader
 from penstock.kernel.price import GroupValues
 from penstock.kernel.problems import BadRequest
 from penstock.rater.definitions import Product, ProductType, Rate
+from penstock.rater.http_price_reads import PriceReads
 from penstock.rater.http_prices import PriceBody, Scale, price_of, rate_view
 from penstock.rater.rate_card import rate_in_force, rates_by_key
 from penstock.rater.shelf import Shelf, Shelved
@@ -75,14 +77,15 @@ class GetRates(msgspec.Struct):
 
 
 class RatesApi:
-    def __init__(self, shelf: Shelf, clock: Clock) -> None:
-        self._shelf = shelf
+    def __init__(self, shelf: Shelf, usage: UsageReader, clock: Clock) -> None:
+        self._shelf, self._usage = shelf, usage
         self._clock = clock
 
     def add(self, request: Request) -> dict[str, Any]:
         body = request.json(AddRate)
         card = self._shelf.rate_card(request.tenant, body.rate_card_id)
-        rate = _rate(body, card.id, self._shelf.product(request.tenant, body.product_id), Scale.CENTS, "")
+        product = self._shelf.product(request.tenant, body.product_id)
+        rate = _rate(body, card.id, product, Scale.CENTS, "", PriceReads(self._usage, request.tenant))
         self._shelf.add_rates(request.tenant, [rate], self._clock.now())
         return {"data": rate_view(rate.price, dict(rate.group_values) or None)}
 
@@ -90,7 +93,8 @@ class RatesApi:
         """All or nothing: one wrong rate, and none is there."""
         body = request.json(AddRates)
         card = self._shelf.rate_card(request.tenant, body.rate_card_id)
-        rates = rates_of(self._shelf, request.tenant, card.id, body.rates, Scale.CENTS)
+        reads = PriceReads(self._usage, request.tenant)
+        rates = rates_of(self._shelf, request.tenant, card.id, body.rates, Scale.CENTS, reads)
         self._shelf.add_rates(request.tenant, rates, self._clock.now())
         return {"data": {"id": card.id}}
 
@@ -110,24 +114,30 @@ class RatesApi:
         return page(views, limit, found[:limit][-1].sequence if found else None)
 
 
-def rates_of(shelf: Shelf, tenant: str, rate_card_id: str, bodies: Sequence[RateBody], scale: Scale) -> list[Rate]:
+def rates_of(
+    shelf: Shelf, tenant: str, rate_card_id: str, bodies: Sequence[RateBody], scale: Scale, reads: PriceReads
+) -> list[Rate]:
     """The rates that a request writes. Raise naming `rates[i]` and the field where one is wrong."""
     products: dict[str, Product] = {}
     out = []
     for place, body in enumerate(bodies):
         if body.product_id not in products:
             products[body.product_id] = shelf.product(tenant, body.product_id, f"rates[{place}].product_id")
-        out.append(_rate(body, rate_card_id, products[body.product_id], scale, f"rates[{place}]."))
+        out.append(_rate(body, rate_card_id, products[body.product_id], scale, f"rates[{place}].", reads))
     return out
 
 
-def _rate(body: RateBody, rate_card_id: str, product: Product, scale: Scale, place: str) -> Rate:
+def _rate(
+    body: RateBody, rate_card_id: str, product: Product, scale: Scale, place: str, reads: PriceReads
+) -> Rate:
     if product.type is not ProductType.USAGE:
         raise BadRequest(f"{product.type.value} products have no rates", field=f"{place}product_id")
     if product.archived_at is not None:
         raise BadRequest(f"product {product.id} is archived", field=f"{place}product_id")
     if body.ending_before is not None and body.ending_before <= body.starting_at:
         raise BadRequest("a rate ends after it starts", field=f"{place}ending_before")
+    price = price_of(body, scale, place)
+    reads.check(price, product, f"{place}custom_rate")
     return Rate(
         id=str(uuid.uuid4()),
         rate_card_id=rate_card_id,
@@ -136,7 +146,7 @@ def _rate(body: RateBody, rate_card_id: str, product: Product, scale: Scale, pla
         starting_at=as_utc(body.starting_at, "starting_at"),
         ending_before=None if body.ending_before is None else as_utc(body.ending_before, "ending_before"),
         group_values=_group_values(body.pricing_group_values or {}, product, f"{place}pricing_group_values"),
-        price=price_of(body, scale, place),
+        price=price,
     )
 
 

@@ -1,7 +1,8 @@
 """THE VERB: usage and price intervals of one contract and billing period become charges. Pure and exact.
 
-A charge is one product, pricing group, price and contiguous service period. The tier counter runs over the billing
-period per product and pricing group and counts what was priced; a price change changes the tiers, not the counter.
+A charge is one product, pricing group, price and contiguous service period. What was used in the billing period before
+it (the tier counter, the groups, the events) is of the product and pricing group, and is what was priced; a price
+change changes the price, not that: a charge costs the difference of what both readings cost.
 Usage in a group or at a time without a price is not charged: `unpriced` lists it.
 """
 
@@ -13,29 +14,34 @@ from decimal import Decimal
 
 import msgspec
 
-from penstock.kernel.charge import Alternative, Charge, Part, Slice
-from penstock.kernel.meter import Aggregation, GroupValue
+from penstock.kernel.charge import Alternative, Charge, Part, Slice, UsedEvents, UsedGroup
+from penstock.kernel.metered_event import EventSource
 from penstock.kernel.money import Unit, round_to_step
-from penstock.kernel.price import AnyPrice, PriceInterval
+from penstock.kernel.price import GroupValues, PriceInterval
 from penstock.kernel.quantity import ZERO, exact
-from penstock.kernel.usage import UsageRow
 from penstock.kernel.window import Span
-from penstock.rater.pricing.models import amount_between
-from penstock.rater.quantity_source import running
+from penstock.rater.pricing.catalogue import reads_of
+from penstock.rater.pricing.models import amount_from
+from penstock.rater.pricing.used import Used
+from penstock.rater.reached import Metered, Reached, Source, source_of
+from penstock.rater.reading import numbers_of
 
-# A metric and the keys by which its usage is grouped: products that share both share their usage.
-Source = tuple[str, tuple[str, ...]]
+__all__ = ["EVENTS_LISTED_MAX", "Metered", "Source", "rate", "source_of"]
+
+# So many events are kept in a charge; what more there are is read again where an invoice is explained.
+EVENTS_LISTED_MAX = 1_000
+_NONE_YET = Used(quantity=ZERO)
 
 
-class Metered(msgspec.Struct, frozen=True):
-    """What was used from one source, over the spans that `quantity_source.spans_to_ask` named."""
+class _Reading(msgspec.Struct, frozen=True):
+    """What the price of a charge is asked about: what was used before it, and up to the end of each slice."""
 
-    aggregation: Aggregation
-    rows: tuple[UsageRow, ...]
-
-
-def source_of(interval: PriceInterval) -> Source:
-    return interval.metric_id, interval.group_keys
+    interval: PriceInterval
+    before: Used
+    slices: Sequence[Span]
+    ends: Sequence[Used]  # from the start of the charge
+    spans: tuple[Span, ...]  # that were priced before it
+    event_source: EventSource | None
 
 
 @exact
@@ -47,30 +53,46 @@ def rate(
     `intervals` are clipped to the period and in order of time per product and group values. Each charge is sliced at
     every instant of `cuts`; `usage` was asked with the same cuts. No usage, no charge.
     """
-    by_groups = {source: (metered.aggregation, _by_groups(metered.rows)) for source, metered in usage.items()}
-    counters: dict[tuple[str, tuple[GroupValue, ...]], Decimal] = {}
+    found: dict[tuple[Source, int], Reached] = {}
+    counters: dict[tuple[str, GroupValues], tuple[Used, tuple[Span, ...]]] = {}
     charges = []
     for interval in intervals:
-        aggregation, rows = by_groups[source_of(interval)]
-        groups = tuple(value for _, value in interval.group_values)
+        source, width = source_of(interval), len(interval.group_keys)
+        reached = found.get((source, width))
+        if reached is None:
+            reached = found[source, width] = Reached(source, usage[source], width)
         slices = interval.span.cut(set(cuts))
-        quantities = running(aggregation, slices, rows.get(groups, ()))
-        if quantities is not None:
-            counter = counters.get((interval.product_id, groups), ZERO)
-            charges.append(_charge(interval, counter, slices, quantities))
-            counters[interval.product_id, groups] = counter + quantities[-1]
+        ends = reached.at_ends(interval, slices)
+        if ends is not None:
+            before, spans = counters.get((interval.product_id, interval.group_values), (None, ()))
+            if interval.reads_events:
+                before = reached.events_in(interval, spans)
+            elif before is None:
+                before = Used(by_group={}) if interval.price_keys else _NONE_YET
+            charges.append(_charge(_read(interval, before, slices, ends, spans, reached.metered.event_source)))
+            counters[interval.product_id, interval.group_values] = before.plus(ends[-1]), (*spans, interval.span)
     return tuple(charges)
 
 
-def _by_groups(rows: Iterable[UsageRow]) -> dict[tuple[GroupValue, ...], list[UsageRow]]:
-    out: dict[tuple[GroupValue, ...], list[UsageRow]] = {}
-    for row in rows:
-        out.setdefault(row.groups, []).append(row)
-    return out
+def _read(
+    interval: PriceInterval,
+    before: Used,
+    slices: Sequence[Span],
+    ends: Sequence[Used],
+    spans: tuple[Span, ...],
+    event_source: EventSource | None,
+) -> _Reading:
+    """As much of what was used as the price itself reads; other prices of the product may read more."""
+    if before.quantity is None:
+        reads = reads_of(interval.price)
+        assert reads is not None, "a price reads something"
+        before, ends = before.known_by(reads), [end.known_by(reads) for end in ends]
+    return _Reading(interval, before, slices, ends, spans, event_source)
 
 
-def _charge(interval: PriceInterval, counter: Decimal, slices: Sequence[Span], quantities: Sequence[Decimal]) -> Charge:
-    """`quantities` run: what was used from the start of the charge to the end of each slice."""
+def _charge(reading: _Reading) -> Charge:
+    interval = reading.interval
+    quantities = [end.total for end in reading.ends]
     return Charge(
         contract_id=interval.contract_id,
         product_id=interval.product_id,
@@ -81,25 +103,50 @@ def _charge(interval: PriceInterval, counter: Decimal, slices: Sequence[Span], q
         span=interval.span,
         unit=interval.price.unit,
         quantity=quantities[-1],
-        alternatives=(_list_price(interval, counter, slices, quantities),),
+        alternatives=(_list_price(reading, quantities),),
     )
 
 
-def _list_price(
-    interval: PriceInterval, counter: Decimal, slices: Sequence[Span], quantities: Sequence[Decimal]
-) -> Alternative:
-    price = interval.price
-    total, parts = amount_between(counter, counter + quantities[-1], price)
+def _list_price(reading: _Reading, quantities: Sequence[Decimal]) -> Alternative:
+    price, before = reading.interval.price, reading.before
+    total, parts = amount_from(before, before.plus(reading.ends[-1]), price)
     return Alternative(
         kind="list",
         price=price,
-        origin=interval.origin,
-        counter=counter,
+        origin=reading.interval.origin,
+        counter=before.total,
         exact=total,
         amount=round_to_step(total, price.unit),
         parts=_rounded(parts, price.unit),
-        slices=_sliced(price, counter, slices, quantities),
+        slices=_sliced(reading, quantities),
+        groups=_groups(before, reading.ends[-1]),
+        events=_events(reading),
     )
+
+
+def _groups(before: Used, used: Used) -> tuple[UsedGroup, ...]:
+    if before.by_group is None or used.by_group is None:
+        return ()
+    earlier, now = before.by_group, used.by_group
+    groups = dict.fromkeys((*earlier, *now))
+    return tuple(UsedGroup(group, now.get(group, ZERO), earlier.get(group)) for group in groups)
+
+
+def _events(reading: _Reading) -> UsedEvents | None:
+    before, used, source = reading.before.by_event, reading.ends[-1].by_event, reading.event_source
+    if before is None or used is None:
+        return None
+    interval, count = reading.interval, len(before) + len(used)
+    listed = before + used if count <= EVENTS_LISTED_MAX else ()
+    if source is not None:
+        source = msgspec.structs.replace(
+            source,
+            spans=(*reading.spans, interval.span),
+            keys=interval.price_keys,
+            numbers=numbers_of([interval.price]),
+            filters=interval.group_values,
+        )
+    return UsedEvents(count, len(before), listed, source)
 
 
 def _rounded(parts: Sequence[Part], unit: Unit) -> tuple[Part, ...]:
@@ -113,13 +160,12 @@ def _rounded(parts: Sequence[Part], unit: Unit) -> tuple[Part, ...]:
     return tuple(out)
 
 
-def _sliced(
-    price: AnyPrice, counter: Decimal, slices: Sequence[Span], quantities: Sequence[Decimal]
-) -> tuple[Slice, ...]:
+def _sliced(reading: _Reading, quantities: Sequence[Decimal]) -> tuple[Slice, ...]:
     """The slices in which anything was used, amounts again as differences of the rounded running amount."""
+    price, before = reading.interval.price, reading.before
     out, used, booked = [], ZERO, ZERO
-    for span, reached in zip(slices, quantities, strict=True):
-        amount = round_to_step(amount_between(counter, counter + reached, price).amount, price.unit) - booked
+    for span, end, reached in zip(reading.slices, reading.ends, quantities, strict=True):
+        amount = round_to_step(amount_from(before, before.plus(end), price).amount, price.unit) - booked
         if reached != used or amount:
             out.append(Slice(span, reached - used, amount))
         used, booked = reached, booked + amount

@@ -18,6 +18,7 @@ from penstock.kernel.quantity import exact
 from penstock.kernel.window import Span
 from penstock.rater.definitions import Product, Rate
 from penstock.rater.override import acting, acts_on, repriced
+from penstock.rater.reading import with_readings
 
 RateKey = tuple[str, GroupValues]
 
@@ -50,7 +51,7 @@ def resolve(
             matching = [o for _, o in sorted(candidates, key=lambda c: c[0])]
             matching = [o for o in matching if acts_on(o, product_id, product.tags, group_values)]
             out += _key_intervals(terms, span, product, key_rates, matching)
-    return tuple(out)
+    return with_readings(out)
 
 
 def rates_by_key(rates: Iterable[Rate]) -> dict[RateKey, list[Rate]]:

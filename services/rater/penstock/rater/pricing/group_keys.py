@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from penstock.kernel.meter import GroupValue
+from penstock.kernel.metered_event import UsedEvent
 from penstock.kernel.price import GroupValues
 from penstock.kernel.quantity import ZERO
-from penstock.rater.pricing.used import Groups, Used, UsedEvent
+from penstock.rater.pricing.used import Groups, Used
 
 Values = tuple[GroupValue, ...]
 
