@@ -21,6 +21,7 @@ from penstock.kernel.price import GroupValues, PriceInterval
 from penstock.kernel.quantity import ZERO, exact
 from penstock.kernel.window import Span
 from penstock.rater.pricing.catalogue import reads_of
+from penstock.rater.pricing.group_keys import in_order
 from penstock.rater.pricing.models import amount_from
 from penstock.rater.pricing.used import Used
 from penstock.rater.reached import Metered, Reached, Source, source_of
@@ -128,7 +129,7 @@ def _groups(before: Used, used: Used) -> tuple[UsedGroup, ...]:
     if before.by_group is None or used.by_group is None:
         return ()
     earlier, now = before.by_group, used.by_group
-    groups = dict.fromkeys((*earlier, *now))
+    groups = sorted({*earlier, *now}, key=in_order)
     return tuple(UsedGroup(group, now.get(group, ZERO), earlier.get(group)) for group in groups)
 
 

@@ -37,6 +37,11 @@ def split(used: Used, keys: Sequence[str]) -> dict[Values, Used]:
     return {values: Used(by_event=tuple(events[values])) for values in sorted(events, key=_place)}
 
 
+def in_order(group: GroupValues) -> tuple[tuple[bool, str], ...]:
+    """By the text of the values, and what has none first: where groups are told, they are told in this order."""
+    return _place(tuple(value for _, value in group))
+
+
 def values_of(group: GroupValues, keys: Sequence[str]) -> Values:
     named = dict(group)
     return tuple(named.get(key) for key in keys)
