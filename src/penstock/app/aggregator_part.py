@@ -89,7 +89,7 @@ class AggregatorPart(Part):
         self.usage_cache = UsageCache(config.usage_cache_bytes_max, common.telemetry.usage_looked_up)
         sealed, in_force = log.identity.first, self.backfills.in_force
         self.usage = UsageService(store, self.metrics, log.identity.end, self.usage_cache, in_force, sealed=sealed)
-        self.events = MeteredEvents(self.usage, store)
+        self.events = MeteredEvents(self.usage, store, self.backfills.once_in_force)
         self.auditor = Auditor(store, log.identity.end, sealed)
         self._cardinality = CardinalityWatch(store, self.metrics, common.clock)
         reader = log_reader(log, common.loop)

@@ -21,7 +21,7 @@ class EventSource(msgspec.Struct, frozen=True):
 
     Where they are read again with the same `vector` and `layers` (the backfills in force), they are the same. `keys`
     are group keys of the metric; `filters` keeps the events with these values of them. `numbers` are properties that
-    are read as numbers beside the metric's own.
+    are read as numbers beside the metric's own. `revision` is the metric's that was read; None is the newest.
     """
 
     metric_id: str
@@ -32,6 +32,7 @@ class EventSource(msgspec.Struct, frozen=True):
     vector: Vector
     layers: tuple[str, ...] = ()
     filters: GroupValues = ()
+    revision: str | None = None
 
 
 class MeteredEvent(msgspec.Struct, frozen=True, gc=False):
@@ -52,9 +53,10 @@ class MeteredEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class EventPage(msgspec.Struct, frozen=True):
-    """Some events of a source in (time, id) order. `is_last` says that none follow."""
+    """Some events of a source in (time, id) order, by which `revision` of its metric. `is_last`: none follow."""
 
     events: tuple[MeteredEvent, ...]
+    revision: str
     is_last: bool
 
 

@@ -178,7 +178,7 @@ class FakeUsage:
         found = metered_events(metric.aggregation, held, source)
         behind = [event for event in found if after is None or event.place > after]
         limit = min(limit, self.page_max)
-        return EventPage(tuple(behind[:limit]), len(behind) <= limit)
+        return EventPage(tuple(behind[:limit]), source.revision or f"{metric.id}-1", len(behind) <= limit)
 
 
 def metered_events(aggregation: Aggregation, events: Iterable[Used], source: EventSource) -> tuple[MeteredEvent, ...]:

@@ -6,7 +6,7 @@ that ragged spans use: so what they add up to is what the cells say.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 
 from penstock.aggregator.extract import is_readable_name, read_properties
@@ -14,6 +14,7 @@ from penstock.aggregator.fill import batches
 from penstock.aggregator.layers import events_in_force
 from penstock.aggregator.tally import ADDED_UP, Batch, tally
 from penstock.aggregator.usage import Counted, UsageService
+from penstock.kernel.layer import LayerInForce
 from penstock.kernel.meter import GroupValue, Metric
 from penstock.kernel.metered_event import EventPage, EventPlace, EventSource, MeteredEvent
 from penstock.kernel.ports.siblings import EVENTS_PAGE_MAX
@@ -26,15 +27,20 @@ from penstock.kernel.window import Span, from_us
 
 
 class MeteredEvents:
-    """Answers `EventReader`. At most two pages and a batch of stored events are in memory at once."""
+    """Answers `EventReader`. At most two pages and a batch of stored events are in memory at once.
 
-    def __init__(self, usage: UsageService, store: UsageStore) -> None:
-        self._usage, self._store = usage, store
+    `layers` tells backfills that were committed once, by tenant and id, whether they are in force now or not.
+    """
+
+    def __init__(
+        self, usage: UsageService, store: UsageStore, layers: Callable[[str, tuple[str, ...]], tuple[LayerInForce, ...]]
+    ) -> None:
+        self._usage, self._store, self._layers = usage, store, layers
 
     def events(self, tenant: str, source: EventSource, after: EventPlace | None, limit: int) -> EventPage:
         names = (*source.keys, *(name for name, _ in source.filters))
         query = UsageQuery(tenant, source.metric_id, source.customers, source.spans, tuple(dict.fromkeys(names)))
-        counted = self._usage.counted(query, source.vector, source.layers)
+        counted = self._usage.counted(query, source.vector, self._layers(tenant, source.layers), source.revision)
         _refuse(counted.metric, source)
         limit = min(limit, EVENTS_PAGE_MAX)
         page: list[MeteredEvent] = []
@@ -42,8 +48,8 @@ class MeteredEvents:
             found = self._found(tenant, source, span, counted)
             page += first_of((event for event in found if after is None or event.place > after), limit + 1)
             if len(page) > limit:
-                return EventPage(tuple(page[:limit]), is_last=False)
-        return EventPage(tuple(page), is_last=True)
+                return EventPage(tuple(page[:limit]), counted.metric.id, is_last=False)
+        return EventPage(tuple(page), counted.metric.id, is_last=True)
 
     def _found(self, tenant: str, source: EventSource, span: Span, counted: Counted) -> Iterator[MeteredEvent]:
         stored = events_in_force(self._store, tenant, counted.layers, source.customers, span, counted.taken)

@@ -137,24 +137,35 @@ class UsageService:
             revisions.pop(query.metric_id, None)
             time.sleep(RETRY_DELAY_MS / 1000)
 
-    def counted(self, query: UsageQuery, vector: Vector, layers: tuple[str, ...]) -> Counted:
-        """What answers the query as of `vector`, where `layers` were in force; only its keys and spans are looked at.
+    def counted(
+        self, query: UsageQuery, vector: Vector, in_force: tuple[LayerInForce, ...], revision: str | None
+    ) -> Counted:
+        """What answers the query as of `vector`, where `in_force` were; of the query the keys and spans are looked at.
 
-        Raise `NotFound`, `BadRequest` where the vector is of other partitions, and `StoreUnavailable` where one of the
-        layers is in force no more.
+        `revision` names one of the metric's; None is the one that answers now. Raise `NotFound`, and `BadRequest` where
+        the vector is of other partitions.
         """
         if len(vector) != self._partitions:
             raise BadRequest(f"a vector has an offset for each of {self._partitions} partitions", field="vector")
-        return read_until_consistent(lambda: self._counted(query, vector, layers))
+        return read_until_consistent(lambda: self._counted(query, vector, in_force, revision))
 
-    def _counted(self, query: UsageQuery, vector: Vector, layers: tuple[str, ...]) -> Counted:
-        metric = self._prepared(query, {})
-        over, archived_at = self._over(query, metric, vector)
-        taken = vector if over is None else tuple(map(min, vector, over))
-        in_force = [each for each in self._in_force(query.tenant) if each.layer.id in layers]
-        if len(in_force) < len(layers):
-            raise StoreUnavailable("a backfill that was in force is no more: read usage again", retry_after_s=1)
+    def _counted(
+        self, query: UsageQuery, vector: Vector, in_force: tuple[LayerInForce, ...], revision: str | None
+    ) -> Counted:
+        metric = self._prepared(query, {}) if revision is None else self._revision(query, revision)
+        definition = self._metrics.find(query.tenant, query.metric_id)
+        assert definition is not None, "definitions are never deleted"
+        # What a revision was replaced by says nothing of stored events: they are counted by the one that is named.
+        over, archived_at = definition.history[-1].over_control_id, definition.archived_at
+        taken = vector if over is None else self._first_copies.offsets(over, vector)
         return Counted(metric, taken, self._followed(layers_of(metric, query, in_force, archived_at), taken))
+
+    def _revision(self, query: UsageQuery, revision: str) -> Metric:
+        definition = self._metrics.find(query.tenant, query.metric_id)
+        for each in () if definition is None else definition.history:
+            if each.metric.id == revision:
+                return each.metric
+        raise NotFound(f"billable metric {query.metric_id} has no revision {revision}", field="revision")
 
     def _followed(self, layers: tuple[LayerInForce, ...], taken: Vector) -> tuple[FollowedLayer, ...]:
         return tuple(

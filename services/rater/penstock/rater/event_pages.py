@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import msgspec
 
-from penstock.kernel.metered_event import EventSource, MeteredEvent
+from penstock.kernel.metered_event import MeteredEvent
 from penstock.kernel.ports.siblings import EVENTS_PAGE_MAX, EventReader
 from penstock.kernel.problems import Unprocessable
 from penstock.kernel.quantity import ZERO, exact
@@ -49,34 +49,28 @@ def are_what_was_counted(metered: Metered) -> bool:
     return counted(metered) == (len(metered.events), sum((event.quantity for event in metered.events), ZERO))
 
 
-def events_of(reader: EventReader, tenant: str, source: EventSource, count: int) -> tuple[MeteredEvent, ...]:
-    """The events of `source` in order; there are `count` of them, as usage has told.
+def with_events(metered: Metered, reader: EventReader, tenant: str) -> Metered:
+    """What was metered, with the events of its source in order, all by one revision of the metric.
 
     Raise `Unprocessable` where that is more than can be priced, before any is read.
     """
+    source = metered.event_source
+    assert source is not None, "its events are to be read"
+    count, _ = counted(metered)
     if count > EVENTS_READ_MAX:
         raise Unprocessable(
             f"billable metric {source.metric_id} has counted {count} events in the period, and a price may read "
             f"{EVENTS_READ_MAX} of them: price it by quantity or by groups"
         )
-    if not count:
-        return ()
     out: list[MeteredEvent] = []
-    for piece in _pieces(source.spans, count):
-        out += _in_piece(reader, tenant, source, piece)
-    return tuple(out)
-
-
-def _in_piece(
-    reader: EventReader, tenant: str, source: EventSource, piece: tuple[Span, ...]
-) -> Iterator[MeteredEvent]:
-    within, after = msgspec.structs.replace(source, spans=piece), None
-    while True:
-        page = reader.events(tenant, within, after, EVENTS_PAGE_MAX)
-        yield from page.events
-        if page.is_last:
-            return
-        after = page.events[-1].place
+    for piece in _pieces(source.spans, count) if count else ():
+        after, is_last = None, False
+        while not is_last:
+            page = reader.events(tenant, msgspec.structs.replace(source, spans=piece), after, EVENTS_PAGE_MAX)
+            source = msgspec.structs.replace(source, revision=page.revision)
+            out += page.events
+            after, is_last = (page.events[-1].place if page.events else None), page.is_last
+    return Metered(metered.aggregation, metered.rows, tuple(out), source)
 
 
 def _pieces(spans: Sequence[Span], count: int) -> Iterator[tuple[Span, ...]]:

@@ -42,6 +42,7 @@ class SourceBody(msgspec.Struct):
     numbers: Annotated[list[str], msgspec.Meta(max_length=1)] = []
     layers: list[str] = []
     filters: list[tuple[str, str | None]] = []
+    revision: str | None = None
 
 
 class PriceEventsApi:

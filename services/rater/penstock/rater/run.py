@@ -22,7 +22,7 @@ from penstock.kernel.problems import NotFound, StoreUnavailable
 from penstock.kernel.usage import Usage, UsageQuery
 from penstock.kernel.window import Span
 from penstock.rater.definitions import Product
-from penstock.rater.event_pages import are_what_was_counted, counted, events_of, united
+from penstock.rater.event_pages import are_what_was_counted, united, with_events
 from penstock.rater.quantity_source import spans_to_ask
 from penstock.rater.rate import Metered, Source, rate, source_of
 from penstock.rater.rate_card import resolve, service_span
@@ -130,9 +130,8 @@ class RaterService:
                 vector=cut.vector,
                 layers=cut.layers,
             )
-            metered = msgspec.structs.replace(held, event_source=events)
-            found = events_of(self._events, terms.tenant, events, counted(metered)[0])
-            out[source] = msgspec.structs.replace(metered, events=found)
+            asked = Metered(held.aggregation, held.rows, event_source=events)
+            out[source] = with_events(asked, self._events, terms.tenant)
         return out
 
     def _metric(self, tenant: str, metric_id: str) -> Metric:

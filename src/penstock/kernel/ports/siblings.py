@@ -45,9 +45,8 @@ class EventReader(Protocol):
         """The first events of `source` behind a place (from the beginning where None), at most `limit` of them.
 
         `limit` may be lowered to `EVENTS_PAGE_MAX`. Short spans are read faster: what is behind a page of a span is
-        read for each of the span's pages. Raise `NotFound` for a metric or group key that is not there, `BadRequest`
-        for one whose events have no quantity of their own, and `StoreUnavailable` where the source's layers are not in
-        force any more.
+        read for each of the span's pages. Raise `NotFound` for a metric, group key or layer that is not there, and
+        `BadRequest` for a metric whose events have no quantity of their own.
         """
         ...
 
