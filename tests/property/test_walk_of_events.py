@@ -113,8 +113,8 @@ def charges_of(records: list[list[Body]], turn: datetime, cuts: frozenset[dateti
     for name, price in PRICES.items():
         for keys in [(), ("region",)] if name in LINEAR else [()]:
             product = f"{name}-by-region" if keys else name
-            kind = {"metric_id": metric, "pricing_group_key": keys}
-            shelf.add_product(TENANT, Product(product, product, ProductType.USAGE, DAY, "key", **kind))
+            kind = ProductType.USAGE
+            shelf.add_product(TENANT, Product(product, product, kind, DAY, "key", metric, pricing_group_key=keys))
             read = read_price(json.loads(to_json(price), parse_float=Decimal), USD)
             for half, at in enumerate((DAY, turn)):
                 for region in REGIONS if keys else [None]:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -126,6 +127,7 @@ def test_slices_and_parts_always_sum_to_their_charge_and_each_explanation_comes_
         assert sum(piece.amount for piece in listed.slices) == listed.amount
         assert sum(piece.quantity for piece in listed.slices) == charge.quantity
         assert sum(part.amount for part in listed.parts) == listed.amount
+        assert msgspec.json.decode(msgspec.json.encode(charge), type=Charge) == charge
         again = price_anything(to_json(charge))
         assert (again.priced.amount, again.amount) == (listed.exact, listed.amount)
 

@@ -34,10 +34,10 @@ def some_usage(*days: int, metric: Metric | None = None) -> FakeUsage:
     return usage
 
 
-def charges(usage: FakeUsage, *prices: AnyPrice, **product: object) -> ChargeSet:
+def charges(usage: FakeUsage, *prices: AnyPrice) -> ChargeSet:
     """A product of which a price follows another every ten days."""
     rates = [a_rate(f"r{n}", price, starting_at=june(1 + 10 * n)) for n, price in enumerate(prices)]
-    return a_service(usage, [a_product(**product)], rates).charges(some_terms(), JUNE, NO_CUTS)
+    return a_service(usage, [a_product()], rates).charges(some_terms(), JUNE, NO_CUTS)
 
 
 def amounts(found: ChargeSet) -> list[str]:

@@ -20,7 +20,7 @@ from penstock.kernel.metered_event import EventPage, EventPlace, EventSource, Me
 from penstock.kernel.ports.siblings import EVENTS_PAGE_MAX
 from penstock.kernel.ports.usage_store import UsageStore
 from penstock.kernel.problems import BadRequest, NotFound
-from penstock.kernel.quantity import canonical, exact
+from penstock.kernel.quantity import exact
 from penstock.kernel.stored import StoredEvents
 from penstock.kernel.usage import UsageQuery
 from penstock.kernel.window import Span, from_us
@@ -112,7 +112,7 @@ def _of_rows(
             groups = tuple(values[row] for values in texts)
             brought = tuple(values[row] for values in numbers)
             at = from_us(times_us[row])
-            yield MeteredEvent(at, ids[row], canonical(quantity), shared.setdefault(groups, groups), brought)
+            yield MeteredEvent(at, ids[row], quantity, shared.setdefault(groups, groups), brought)
 
 
 def _numbers(part: StoredEvents, names: tuple[str, ...]) -> list[list[Decimal | None]]:
@@ -124,5 +124,5 @@ def _numbers(part: StoredEvents, names: tuple[str, ...]) -> list[list[Decimal | 
     for name in names:
         values, is_number = properties.numbers(name)
         pairs = zip(values.tolist(), is_number.tolist(), properties.bad.tolist(), strict=True)
-        out.append([canonical(Decimal(value)) if has and not bad else None for value, has, bad in pairs])
+        out.append([Decimal(value) if has and not bad else None for value, has, bad in pairs])
     return out

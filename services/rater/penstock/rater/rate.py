@@ -111,15 +111,16 @@ def _charge(reading: _Reading) -> Charge:
 def _list_price(reading: _Reading, quantities: Sequence[Decimal]) -> Alternative:
     price, before = reading.interval.price, reading.before
     total, parts = amount_from(before, before.plus(reading.ends[-1]), price)
+    amount = round_to_step(total, price.unit)
     return Alternative(
         kind="list",
         price=price,
         origin=reading.interval.origin,
         counter=before.total,
         exact=total,
-        amount=round_to_step(total, price.unit),
+        amount=amount,
         parts=_rounded(parts, price.unit),
-        slices=_sliced(reading, quantities),
+        slices=_sliced(reading, quantities, amount),
         groups=_groups(before, reading.ends[-1]),
         events=_events(reading),
     )
@@ -161,12 +162,17 @@ def _rounded(parts: Sequence[Part], unit: Unit) -> tuple[Part, ...]:
     return tuple(out)
 
 
-def _sliced(reading: _Reading, quantities: Sequence[Decimal]) -> tuple[Slice, ...]:
-    """The slices in which anything was used, amounts again as differences of the rounded running amount."""
+def _sliced(reading: _Reading, quantities: Sequence[Decimal], whole: Decimal) -> tuple[Slice, ...]:
+    """The slices in which anything was used, amounts again as differences of the rounded running amount.
+
+    At the end of the last one that is the whole charge's.
+    """
     price, before = reading.interval.price, reading.before
+    earlier = [amount_from(before, before.plus(end), price).amount for end in reading.ends[:-1]]
+    running = [*(round_to_step(amount, price.unit) for amount in earlier), whole]
     out, used, booked = [], ZERO, ZERO
-    for span, end, reached in zip(reading.slices, reading.ends, quantities, strict=True):
-        amount = round_to_step(amount_from(before, before.plus(end), price).amount, price.unit) - booked
+    for span, due, reached in zip(reading.slices, running, quantities, strict=True):
+        amount = due - booked
         if reached != used or amount:
             out.append(Slice(span, reached - used, amount))
         used, booked = reached, booked + amount
