@@ -29,9 +29,9 @@ from penstock.kernel.usage import Usage, UsageQuery, UsageRow
 from penstock.kernel.window import Span
 from penstock.rater.definitions import Product, ProductType, Rate
 from penstock.rater.event_pages import united
-from penstock.rater.quantity_source import spans_to_ask
+from penstock.rater.quantity_source import ADDITIVE, spans_to_ask
 from penstock.rater.rate import Metered, Source, rate, source_of
-from penstock.rater.reading import numbers_of, with_readings
+from penstock.rater.reading import numbers_of, with_own_keys, with_readings
 
 JUNE = Span(datetime(2026, 6, 1, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC))
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -242,7 +242,8 @@ def charged(
     aggregation: Aggregation = Aggregation.SUM,
 ) -> tuple[Charge, ...]:
     """The charges for these events, whatever metric and groups the intervals name."""
-    listed, held, edges = with_readings(list(intervals)), list(events), frozenset(cuts)
+    listed = with_own_keys(with_readings(list(intervals)), lambda metric_id: aggregation in ADDITIVE)
+    held, edges = list(events), frozenset(cuts)
     services: dict[Source, set[Span]] = {}
     for interval in listed:
         services.setdefault(source_of(interval), set()).add(interval.span)

@@ -236,6 +236,20 @@ def test_each_combination_of_values_has_its_own_figure_of_a_metric_that_does_not
     assert [day for day, _, _ in slices(charge)] == days
 
 
+@pytest.mark.parametrize("aggregation", [Aggregation.UNIQUE, Aggregation.MAX])
+def test_a_price_of_groups_leaves_the_figure_of_the_quantity_before_it_alone(aggregation: Aggregation) -> None:
+    """One distinct value in two regions is one value; the greatest of two regions is one figure."""
+    events = [used(day, "5", region) for day in (2, 20) for region in ("west", "east")]
+
+    first, second = charged(halves(usd("1"), MATRIX), events, (), aggregation)
+    figure = 1 if aggregation is Aggregation.UNIQUE else 5
+
+    assert (first.quantity, second.quantity) == (Decimal(figure), Decimal(2 * figure))
+    assert amounts((first, second)) == [f"{figure}.00", f"{5 * figure}.00"]
+    [without, *_] = second.alternatives[0].groups
+    assert (without.values, without.before) == ((), Decimal(figure))
+
+
 def test_events_are_priced_by_their_own_time_to_the_microsecond() -> None:
     prices = a_bps("100", "1"), a_bps("100", "2")
     events = [Used(HALF - timedelta(microseconds=1), "1000"), Used(HALF, "1000")]

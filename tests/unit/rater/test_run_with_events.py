@@ -54,6 +54,19 @@ def test_groups_are_asked_for_by_the_keys_of_the_price_beside_those_of_the_produ
     assert (amounts(found), usage.sources) == (["400.00"], [])
 
 
+@pytest.mark.parametrize(
+    ("aggregation", "asked"),
+    [(Aggregation.SUM, {("region",)}), (Aggregation.UNIQUE, {(), ("region",)}), (Aggregation.MAX, {(), ("region",)})],
+)
+def test_only_figures_that_add_up_are_read_by_the_keys_of_the_products_other_prices(
+    aggregation: Aggregation, asked: set[tuple[str, ...]]
+) -> None:
+    usage = some_usage(2, 12, metric=a_metric("metric-1", aggregation, "region"))
+
+    assert len(charges(usage, usd("1"), MATRIX).charges) == 2
+    assert {query.group_by for query in usage.asked} == asked
+
+
 def test_events_are_read_as_of_the_vector_of_usage_with_the_properties_that_prices_read() -> None:
     usage = some_usage(2, 12)
 

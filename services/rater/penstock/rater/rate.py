@@ -65,14 +65,20 @@ def rate(
         slices = interval.span.cut(set(cuts))
         ends = reached.at_ends(interval, slices)
         if ends is not None:
-            before, spans = counters.get((interval.product_id, interval.group_values), (None, ()))
-            if interval.reads_events:
-                before = reached.events_in(interval, spans)
-            elif before is None:
-                before = Used(by_group={}) if interval.price_keys else _NONE_YET
+            before, spans = counters.get((interval.product_id, interval.group_values), (_NONE_YET, ()))
+            before = reached.events_in(interval, spans) if interval.reads_events else _told(interval, before)
             charges.append(_charge(_read(interval, before, slices, ends, spans, reached.metered.event_source)))
             counters[interval.product_id, interval.group_values] = before.plus(ends[-1]), (*spans, interval.span)
     return tuple(charges)
+
+
+def _told(interval: PriceInterval, before: Used) -> Used:
+    """What was used before as the interval's own usage is told: units of no known group are a group without values."""
+    if not interval.price_keys:
+        return before if before.quantity is not None else Used(quantity=before.total)
+    if before.by_group is not None:
+        return before
+    return Used(by_group={(): before.total} if before.total else {})
 
 
 def _read(

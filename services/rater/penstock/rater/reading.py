@@ -6,7 +6,7 @@ period are told the same: usage by the keys of them all, and events where one of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -24,6 +24,22 @@ def with_readings(intervals: Sequence[PriceInterval]) -> tuple[PriceInterval, ..
         keys.setdefault(interval.product_id, {}).update(dict.fromkeys(keys_of(interval.price)))
     read = {id: (tuple(keys[id]), id in events) for id in keys if keys[id] or id in events}
     return tuple(_with_reading(each, *read[each.product_id]) if each.product_id in read else each for each in intervals)
+
+
+def with_own_keys(
+    intervals: Sequence[PriceInterval], adds_up: Callable[[str], bool]
+) -> tuple[PriceInterval, ...]:
+    """The intervals, those of a metric that does not add up each with the keys of its own price alone.
+
+    The figures of groups are no parts of such a metric's figure, so a price of a quantity must not be told the groups
+    of another price. `adds_up` is asked of metrics by id.
+    """
+    return tuple(
+        msgspec.structs.replace(each, price_keys=keys_of(each.price))
+        if each.price_keys and not adds_up(each.metric_id)
+        else each
+        for each in intervals
+    )
 
 
 def _with_reading(interval: PriceInterval, keys: tuple[str, ...], reads_events: bool) -> PriceInterval:

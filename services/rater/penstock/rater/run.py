@@ -23,10 +23,10 @@ from penstock.kernel.usage import Usage, UsageQuery
 from penstock.kernel.window import Span
 from penstock.rater.definitions import Product
 from penstock.rater.event_pages import are_what_was_counted, united, with_events
-from penstock.rater.quantity_source import spans_to_ask
+from penstock.rater.quantity_source import ADDITIVE, spans_to_ask
 from penstock.rater.rate import Metered, Source, rate, source_of
 from penstock.rater.rate_card import resolve, service_span
-from penstock.rater.reading import numbers_of
+from penstock.rater.reading import numbers_of, with_own_keys
 from penstock.rater.shelf import Shelf
 from penstock.rater.unpriced import Unpriced, unpriced
 
@@ -95,7 +95,11 @@ class RaterService:
         rates = [shelved.rate for shelved in self._shelf.rates(terms.tenant, terms.rate_card_id)]
         products = self._shelf.products(terms.tenant)
         named = dict.fromkeys(rate.product_id for rate in rates)
-        return resolve(terms, period, rates, products), [products[product_id] for product_id in named]
+        intervals = with_own_keys(
+            resolve(terms, period, rates, products),
+            lambda metric_id: self._metric(terms.tenant, metric_id).aggregation in ADDITIVE,
+        )
+        return intervals, [products[product_id] for product_id in named]
 
     def _metered(
         self, terms: ContractTerms, services: dict[Source, set[Span]], cuts: frozenset[datetime]
