@@ -153,6 +153,15 @@ def asked_of_prices(ids: Mapping[str, str]) -> dict[str, tuple[str, Body | None]
         "POST /v1/credit-types/create": (OWN, {"name": "Mine"}),
         "GET /v1/credit-types/list": (OWN, None),  # the currencies, the same for all
         "POST /v1/credit-types/archive": (NOT_FOUND, {"id": ids["pricing_unit_id"]}),
+        "POST /v1/price/events": (
+            NOT_FOUND,
+            {
+                "metric_id": ids["metric_id"],
+                "customers": [ids["customer_id"], "acme"],
+                "spans": [{"start": instant, "end": rfc3339(start + timedelta(days=70))}],
+                "vector": [1_000_000],
+            },
+        ),
         "POST /v1/rate-cards/create": (NOT_FOUND, {"name": "Mine", "rates": [override]}),
         "POST /v1/rate-cards/override": (NOT_FOUND, customer | card | {"overrides": [override]}),
         "POST /v1/customers": (OWN, {"name": "Mine"}),

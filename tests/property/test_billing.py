@@ -22,6 +22,7 @@ from penstock.catalog.memory import MemoryCatalog
 from penstock.contracts.http_api import ContractsService
 from penstock.contracts.store.memory import MemoryLedger
 from penstock.kernel.meter import Metric
+from penstock.kernel.metered_event import EventPage, EventPlace, EventSource
 from penstock.kernel.usage import Usage, UsageQuery, UsageRow
 from penstock.rater.http_api import routes as rater_routes
 from penstock.rater.run import RaterService
@@ -67,6 +68,9 @@ class ReferenceUsage:
             rows += [UsageRow(span, groups, value, 1) for (_, groups), value in found.items()]
         return rows
 
+    def events(self, tenant: str, source: EventSource, after: EventPlace | None, limit: int) -> EventPage:
+        raise AssertionError("no price here reads events")
+
 
 class FixedClock:
     def now(self) -> datetime:
@@ -78,9 +82,9 @@ class Billing:
 
     def __init__(self, events: list[Body]) -> None:
         catalog, usage, clock = MemoryCatalog(), ReferenceUsage(events), FixedClock()
-        rater = RaterService(catalog, usage, clock)
+        rater = RaterService(catalog, usage, clock, usage)
         contracts = ContractsService(MemoryCatalog(), MemoryLedger(), rater, usage, clock, None)
-        self._router = Router([*rater_routes(catalog, usage, clock), *contracts.routes()])
+        self._router = Router([*rater_routes(catalog, usage, clock, usage), *contracts.routes()])
 
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """The answer's JSON, numbers exact."""

@@ -241,7 +241,7 @@ def test_every_unit_is_paid_once_and_every_line_is_rounded_once(
 
 @exact
 def at_unit_prices(usage: Sequence[Any], charge: Charge) -> Decimal:
-    exact_total = sum((line.quantity * line.unit_price for line in usage), Decimal(0))
+    exact_total = sum((line.quantity * line.unit_price for line in usage if line.quantity), Decimal(0))
     return round_to_step(exact_total, charge.unit)
 
 

@@ -18,6 +18,7 @@ from penstock.aggregator.backfills import Backfills
 from penstock.aggregator.cardinality import CardinalityWatch
 from penstock.aggregator.consume import Owner
 from penstock.aggregator.corrections import Corrections, SendTo
+from penstock.aggregator.metered_events import MeteredEvents
 from penstock.aggregator.metrics import Metrics
 from penstock.aggregator.quarantine import Quarantine
 from penstock.aggregator.store.clickhouse import ClickHouseUsageStore
@@ -32,7 +33,7 @@ from penstock.app.measured_log import MeasuredLog
 from penstock.app.part import Chore, Part
 from penstock.app.quarantine_command import quarantine_log
 from penstock.app.route_table import aggregator_routes
-from penstock.app.services import LAYERS, USAGE
+from penstock.app.services import EVENTS, LAYERS, USAGE
 from penstock.ids import durable
 from penstock.ids.shelf import Shelf
 from penstock.kernel.control import Control, Correction, encode_control
@@ -88,6 +89,7 @@ class AggregatorPart(Part):
         self.usage_cache = UsageCache(config.usage_cache_bytes_max, common.telemetry.usage_looked_up)
         sealed, in_force = log.identity.first, self.backfills.in_force
         self.usage = UsageService(store, self.metrics, log.identity.end, self.usage_cache, in_force, sealed=sealed)
+        self.events = MeteredEvents(self.usage, store, self.backfills.once_in_force)
         self.auditor = Auditor(store, log.identity.end, sealed)
         self._cardinality = CardinalityWatch(store, self.metrics, common.clock)
         reader = log_reader(log, common.loop)
@@ -146,7 +148,7 @@ class AggregatorPart(Part):
         )
 
     def served(self) -> Sequence[Served]:
-        return [(USAGE, self.usage), (LAYERS, self.backfills)]
+        return [(USAGE, self.usage), (EVENTS, self.events), (LAYERS, self.backfills)]
 
     def checks(self) -> Sequence[Check]:
         checks = [Check("fold", self._look_at_fold)]

@@ -56,6 +56,8 @@ def _lines(told: dict[str, Any]) -> Iterator[str]:
     currency = told["currency"] if isinstance(told["currency"], str) else told["currency"]["name"]
     rounding = explanation["rounding"]
     yield f"model     {explanation['price']['model']}"
+    if "before" in explanation:
+        yield f"before    {_used(explanation['before'])}"
     yield f"used      {_used(explanation['used'])}"
     yield ""
     yield from _table([_PART_COLUMNS, *map(_row, explanation["parts"])])

@@ -10,7 +10,7 @@ from penstock.app.health import Check
 from penstock.app.part import Part
 from penstock.app.services import RATING
 from penstock.kernel.ports.catalog import Catalog
-from penstock.kernel.ports.siblings import UsageReader
+from penstock.kernel.ports.siblings import EventReader, UsageReader
 from penstock.rater.http_api import routes as rater_routes
 from penstock.rater.run import RaterService
 from penstock.rpc.server import Served
@@ -18,19 +18,22 @@ from penstock.web.route import Route
 
 
 class RaterPart(Part):
-    """`usage` is the aggregator, here or elsewhere."""
+    """`usage` and `events` are the aggregator, here or elsewhere."""
 
-    def __init__(self, common: Common, tables: Tables, catalog: Catalog, usage: UsageReader) -> None:
-        self._clock, self._tables, self._catalog, self._usage = common.clock, tables, catalog, usage
-        self.rating = RaterService(catalog, usage, common.clock)
+    def __init__(
+        self, common: Common, tables: Tables, catalog: Catalog, usage: UsageReader, events: EventReader
+    ) -> None:
+        self._clock, self._tables, self._catalog = common.clock, tables, catalog
+        self._usage, self._events = usage, events
+        self.rating = RaterService(catalog, usage, common.clock, events)
 
     @classmethod
-    async def open(cls, common: Common, usage: UsageReader) -> RaterPart:
+    async def open(cls, common: Common, usage: UsageReader, events: EventReader) -> RaterPart:
         tables = Tables(common.config, "rater")
-        return cls(common, tables, await tables.catalog(), usage)
+        return cls(common, tables, await tables.catalog(), usage, events)
 
     def routes(self) -> Sequence[Route]:
-        return rater_routes(self._catalog, self._usage, self._clock)
+        return rater_routes(self._catalog, self._usage, self._clock, self._events)
 
     def served(self) -> Sequence[Served]:
         return [(RATING, self.rating)]

@@ -73,6 +73,6 @@ def every_route() -> list[Route]:
     return [
         *gateway_routes(elsewhere),
         *aggregator_routes(*[elsewhere] * 12),
-        *rater_routes(elsewhere, elsewhere, elsewhere),
+        *rater_routes(*[elsewhere] * 4),
         *ContractsService(*[elsewhere] * 6).routes(),
     ]

@@ -21,7 +21,7 @@ from penstock.app.pressure import FoldPressure
 from penstock.app.rater_part import RaterPart
 from penstock.app.route_table import every_route
 from penstock.app.runtime import Assemble, Assembly
-from penstock.app.services import CUSTOMERS, LAYERS, MEMORY, RATING, USAGE
+from penstock.app.services import CUSTOMERS, EVENTS, LAYERS, MEMORY, RATING, USAGE
 from penstock.app.settings import AGGREGATOR, CONTRACTS, GATEWAY, RATER, UP
 from penstock.app.siblings_part import CallsPart, KeysPart, SiblingsPart
 from penstock.kernel.problems import Refused
@@ -36,7 +36,7 @@ async def everything(common: Common) -> Assembly:
     config = common.config
     log = await _log(common)  # first: its lock keeps a second process out of the whole folder
     aggregator = await AggregatorPart.open(common, log, range(log.identity.partitions), None)
-    rater = await RaterPart.open(common, aggregator.usage)
+    rater = await RaterPart.open(common, aggregator.usage, aggregator.events)
     contracts = await ContractsPart.open(common, rater.rating, aggregator.usage)
     room = FoldPressure(aggregator.runtime.owners, common.clock, config.fold_lag_ms_max).room
     gateway = await GatewayPart.open(common, log, aggregator.backfills, room)
@@ -79,7 +79,8 @@ async def rater_alone(common: Common) -> Assembly:
     """Prices usage."""
     siblings = SiblingsPart(common, needed=(AGGREGATOR,), told=(GATEWAY,))
     keys = KeysPart(common, siblings[GATEWAY])
-    rater = await RaterPart.open(common, siblings[AGGREGATOR].port(USAGE))
+    aggregator = siblings[AGGREGATOR]
+    rater = await RaterPart.open(common, aggregator.port(USAGE), aggregator.port(EVENTS))
     calls = CallsPart(common, RATER, [rater])
     return Assembly("Penstock rater", [siblings, keys, rater, calls], keys.authenticate)
 

@@ -11,6 +11,7 @@ from decimal import Decimal
 import msgspec
 
 from penstock.kernel.card_units import CardUnits
+from penstock.kernel.metered_event import EventSource, UsedEvent
 from penstock.kernel.money import Unit
 from penstock.kernel.price import AnyPrice, GroupValues
 from penstock.kernel.quantity import ZERO
@@ -48,11 +49,33 @@ class Slice(msgspec.Struct, frozen=True):
     amount: Decimal
 
 
+class UsedGroup(msgspec.Struct, frozen=True):
+    """What a group used in the charge, and in the period before it: None where it was not used yet."""
+
+    values: GroupValues
+    quantity: Decimal
+    before: Decimal | None
+
+
+class UsedEvents(msgspec.Struct, frozen=True):
+    """The events that the price has read: the first `before` of them are of the period before the charge.
+
+    `listed` are all of them, in order, or none where they are too many to be kept; they can be read again from
+    `source`, page by page.
+    """
+
+    count: int
+    before: int
+    listed: tuple[UsedEvent, ...]
+    source: EventSource | None
+
+
 class Alternative(msgspec.Struct, frozen=True):
     """One price at which the charge may be paid. `kind` is `LIST` or `COMMIT`.
 
     `amount` is rounded to the unit's step; `exact` is what was rounded. `counter` is where the tier counter stood, in
-    units, before this charge. `origin` names card, rate and override.
+    units, before this charge. `origin` names card, rate and override. `groups` or `events` are what the price read,
+    where it reads more than a quantity.
     """
 
     kind: str
@@ -63,6 +86,8 @@ class Alternative(msgspec.Struct, frozen=True):
     amount: Decimal
     parts: tuple[Part, ...]
     slices: tuple[Slice, ...]
+    groups: tuple[UsedGroup, ...] = ()
+    events: UsedEvents | None = None
 
 
 class Charge(msgspec.Struct, frozen=True):

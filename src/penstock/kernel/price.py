@@ -205,10 +205,14 @@ class Brings(Enum):
 
 
 class Dynamic(Price, frozen=True, tag="DYNAMIC"):
-    """Each event brings what it costs. `default_rate` is for those that bring nothing; without it they are refused."""
+    """Each event brings what it costs. `default_rate` is for those that bring nothing; without it they are refused.
+
+    `property` is the property of a stored event that says it, as a number in major units.
+    """
 
     brings: Brings = Brings.RATE
     default_rate: Decimal | None = None
+    property: str = "rate"
 
 
 AnyPrice = (
@@ -236,8 +240,10 @@ class PriceInterval(msgspec.Struct, frozen=True):
     """The price of a product for a contract in [start, end), for usage whose pricing groups have `group_values`.
 
     `metric_id` is the quantity's source; `group_keys` the product's pricing group keys. `origin` says where the price
-    comes from (card, rate, override) and is shown in explanations. `commit_price` is what commits may pay instead; both
-    are then `PerUnit` or `Graduated` without flat fees, in one unit.
+    comes from (card, rate, override) and is shown in explanations. `price_keys` are the group keys by which the
+    product's prices of the period read usage, and `reads_events` says that one of them reads the events themselves.
+    `commit_price` is what commits may pay instead; both are then `PerUnit` or `Graduated` without flat fees, in one
+    unit. `quantity_terms` act where the price reads a quantity.
     """
 
     contract_id: str
@@ -252,3 +258,5 @@ class PriceInterval(msgspec.Struct, frozen=True):
     product_tags: tuple[str, ...] = ()
     quantity_terms: QuantityTerms = QuantityTerms()
     commit_price: PerUnit | Graduated | None = None
+    price_keys: tuple[str, ...] = ()
+    reads_events: bool = False

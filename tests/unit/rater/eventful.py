@@ -6,12 +6,13 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+from penstock.kernel.metered_event import UsedEvent
 from penstock.kernel.money import USD
 from penstock.kernel.price import Bps, BpsTier, BulkBps, Percentage, Price
 from penstock.kernel.quantity import ZERO, exact
 from penstock.rater.pricing.models import amount_of
 from penstock.rater.pricing.priced import Priced
-from penstock.rater.pricing.used import Used, UsedEvent
+from penstock.rater.pricing.used import Used
 from unit.rater.rating import june
 
 

@@ -19,6 +19,7 @@ from penstock.kernel.contract import (
     Specifier,
 )
 from penstock.kernel.meter import Aggregation, GroupValue, Metric
+from penstock.kernel.metered_event import EventPage, EventPlace, EventSource, MeteredEvent
 from penstock.kernel.money import USD
 from penstock.kernel.price import AnyPrice, Graduated, PerUnit, PriceInterval, Tier
 from penstock.kernel.problems import NotFound
@@ -27,8 +28,10 @@ from penstock.kernel.record import Vector
 from penstock.kernel.usage import Usage, UsageQuery, UsageRow
 from penstock.kernel.window import Span
 from penstock.rater.definitions import Product, ProductType, Rate
-from penstock.rater.quantity_source import spans_to_ask
+from penstock.rater.event_pages import united
+from penstock.rater.quantity_source import ADDITIVE, spans_to_ask
 from penstock.rater.rate import Metered, Source, rate, source_of
+from penstock.rater.reading import numbers_of, with_own_keys, with_readings
 
 JUNE = Span(datetime(2026, 6, 1, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC))
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -131,19 +134,25 @@ class Used(msgspec.Struct, frozen=True):
     value: str = "1"
     groups: dict[str, GroupValue] = {}
     customer: str = "customer-1"
+    id: str = ""
+    numbers: dict[str, str] = {}
 
 
 class FakeUsage:
-    """A `UsageReader` over events in memory, as of `vector`."""
+    """A `UsageReader` and `EventReader` over events in memory, as of `vector`."""
 
     def __init__(self, *metrics: Metric, vector: Vector = (7,)) -> None:
-        self.events: dict[str, list[Used]] = {}
+        self.events_of: dict[str, list[Used]] = {}
         self.asked: list[UsageQuery] = []
+        self.metrics_asked: list[str] = []
+        self.sources: list[EventSource] = []
+        self.page_max = 20_000
         self.cuts = 0
         self._metrics = {metric.id: metric for metric in metrics}
         self._vector = vector
 
     def metric(self, tenant: str, metric_id: str) -> Metric | None:
+        self.metrics_asked.append(metric_id)
         return self._metrics.get(metric_id)
 
     def usage(self, *queries: UsageQuery) -> tuple[Usage, ...]:
@@ -155,12 +164,38 @@ class FakeUsage:
         metric = self._metrics.get(query.metric_id)
         if metric is None:
             raise NotFound("no such metric")
-        events = [used for used in self.events.get(metric.id, ()) if used.customer in query.customers]
+        events = [used for used in self.events_of.get(metric.id, ()) if used.customer in query.customers]
         rows = [row for span in query.spans for row in rows_of(metric.aggregation, events, span, query.group_by)]
         return Usage(tuple(rows), self._vector)
 
     def settled(self, through: datetime) -> bool:
         return True
+
+    def events(self, tenant: str, source: EventSource, after: EventPlace | None, limit: int) -> EventPage:
+        self.sources.append(source)
+        metric = self._metrics[source.metric_id]
+        held = [used for used in self.events_of[metric.id] if used.customer in source.customers]
+        found = metered_events(metric.aggregation, held, source)
+        behind = [event for event in found if after is None or event.place > after]
+        limit = min(limit, self.page_max)
+        return EventPage(tuple(behind[:limit]), source.revision or f"{metric.id}-1", len(behind) <= limit)
+
+
+def metered_events(aggregation: Aggregation, events: Iterable[Used], source: EventSource) -> tuple[MeteredEvent, ...]:
+    """In order; an event without an id has one that tells its instant and its value."""
+    found = [
+        MeteredEvent(
+            used.at,
+            used.id or f"{used.at.isoformat()} {used.value} {sorted(used.groups.items(), key=str)}",
+            Decimal(1) if aggregation is Aggregation.COUNT else Decimal(used.value),
+            tuple(used.groups.get(key) for key in source.keys),
+            tuple(Decimal(used.numbers[name]) if name in used.numbers else None for name in source.numbers),
+        )
+        for used in events
+        if any(used.at in span for span in source.spans)
+        and all(used.groups.get(name) == value for name, value in source.filters)
+    ]
+    return tuple(sorted(found, key=lambda event: event.place))
 
 
 def a_metric(id: str = "metric-1", aggregation: Aggregation = Aggregation.SUM, *group_keys: str) -> Metric:
@@ -207,20 +242,20 @@ def charged(
     aggregation: Aggregation = Aggregation.SUM,
 ) -> tuple[Charge, ...]:
     """The charges for these events, whatever metric and groups the intervals name."""
-    listed, held, edges = list(intervals), list(events), frozenset(cuts)
+    listed = with_own_keys(with_readings(list(intervals)), lambda metric_id: aggregation in ADDITIVE)
+    held, edges = list(events), frozenset(cuts)
     services: dict[Source, set[Span]] = {}
     for interval in listed:
         services.setdefault(source_of(interval), set()).add(interval.span)
-    usage = {
-        source: Metered(
-            aggregation,
-            tuple(
-                row
-                for layer in spans_to_ask(aggregation, spans, edges)
-                for span in layer
-                for row in rows_of(aggregation, held, span, source[1])
-            ),
-        )
-        for source, spans in services.items()
-    }
+    usage = {}
+    for source, spans in services.items():
+        asked = [span for layer in spans_to_ask(aggregation, spans, edges) for span in layer]
+        rows = tuple(row for span in asked for row in rows_of(aggregation, held, span, source[1]))
+        usage[source] = Metered(aggregation, rows)
+        readers = [interval for interval in listed if source_of(interval) == source and interval.reads_events]
+        if readers:
+            merged, numbers = united(each.span for each in readers), numbers_of(each.price for each in readers)
+            events_from = EventSource(source[0], ("customer-1",), merged, source[1], numbers, (7,))
+            found = metered_events(aggregation, held, events_from)
+            usage[source] = Metered(aggregation, rows, found, events_from)
     return rate(listed, usage, edges)

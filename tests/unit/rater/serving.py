@@ -29,14 +29,14 @@ class StoppedClock:
 class Server:
     """The routes and the service on one catalog, reached by a client of the SDK or by plain requests."""
 
-    def __init__(self) -> None:
+    def __init__(self, usage: FakeUsage | None = None) -> None:
         self.catalog = MemoryCatalog()
-        self.usage = FakeUsage(
+        self.usage = usage or FakeUsage(
             a_metric("tokens", Aggregation.SUM, "model", "region"), a_metric("calls", Aggregation.COUNT)
         )
-        self.service = RaterService(self.catalog, self.usage, StoppedClock())
+        self.service = RaterService(self.catalog, self.usage, StoppedClock(), self.usage)
         self.shelf = Shelf(self.catalog)
-        self._router = Router(routes(self.catalog, self.usage, StoppedClock()))
+        self._router = Router(routes(self.catalog, self.usage, StoppedClock(), self.usage))
         self.http = httpx.Client(transport=httpx.MockTransport(self._answer), base_url="http://penstock")
 
     def _answer(self, request: httpx.Request) -> httpx.Response:

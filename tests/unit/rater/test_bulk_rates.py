@@ -27,7 +27,7 @@ def test_ten_thousand_rates_are_added_in_one_call_and_price(server: Server, clie
     card_id = a_rate_card(client)
 
     added = server.post(ADD, {"rate_card_id": card_id, "rates": many(product_id)})
-    server.usage.events["tokens"] = [Used(june(2), "3", {"model": f"model-{n}"}) for n in (7, 9_999)]
+    server.usage.events_of["tokens"] = [Used(june(2), "3", {"model": f"model-{n}"}) for n in (7, 9_999)]
     charges = server.service.charges(some_terms(rate_card_id=card_id), JUNE, frozenset()).charges
 
     assert added.status_code == 200

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.kernel.metered_event import UsedEvent
 from penstock.kernel.money import USD
 from penstock.kernel.price import Bps, BpsTier, Brings, BulkBps, Dynamic, Percentage, PerUnit, Price
 from penstock.kernel.quantity import ZERO, exact
 from penstock.rater.pricing.models import amount_of
-from penstock.rater.pricing.used import Used, UsedEvent
+from penstock.rater.pricing.used import Used
 from unit.rater.eventful import a_bps, a_percentage, cost, events, priced, some_bulk
 from unit.rater.rating import june
 

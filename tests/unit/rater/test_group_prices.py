@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from penstock.kernel.charge import Part
+from penstock.kernel.metered_event import UsedEvent
 from penstock.kernel.money import USD
 from penstock.kernel.price import (
     AnyPrice,
@@ -25,7 +26,7 @@ from penstock.rater.pricing.faults import fault_of_price
 from penstock.rater.pricing.models import amount_between, amount_of
 from penstock.rater.pricing.priced import Priced, summed
 from penstock.rater.pricing.scaled_groups import scaled_groups
-from penstock.rater.pricing.used import Used, UsedEvent
+from penstock.rater.pricing.used import Used
 from unit.rater.grouped import NO_KEY, REGION, a_total, between, by_region, cells, factors, told
 from unit.rater.rating import graduated_usd, june, usd
 

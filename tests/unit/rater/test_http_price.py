@@ -27,6 +27,6 @@ def test_a_price_that_is_wrong_is_a_problem_that_names_the_field(server: Server)
 
 
 def test_who_may_read_may_ask_for_a_price(server: Server) -> None:
-    [route] = [r for r in routes(server.catalog, server.usage, StoppedClock()) if r.path == "/v1/price"]
+    [route] = [r for r in routes(server.catalog, server.usage, StoppedClock(), server.usage) if r.path == "/v1/price"]
 
     assert (route.method, route.scope, route.owner) == ("POST", Scope.READ, "rater")

@@ -80,7 +80,7 @@ def test_a_card_in_another_currency_prices_in_whole_units_of_it(server: Server, 
     tiers = [{"price": 200, "size": 10}, {"price": 150.5}]
     body = {"product_id": product_id, "entitled": True, "rate_type": "TIERED", "starting_at": JANUARY, "tiers": tiers}
     server.post(f"{CARDS}/addRate", body | {"rate_card_id": card_id})
-    server.usage.events["calls"] = [Used(june(2))] * 11
+    server.usage.events_of["calls"] = [Used(june(2))] * 11
 
     [listed] = client.v1.contracts.rate_cards.rates.list(rate_card_id=card_id, at=june(1)).data
     found = server.service.charges(some_terms(rate_card_id=card_id), JUNE, frozenset())
@@ -101,7 +101,7 @@ def test_an_overwrite_prices_in_its_own_unit_and_a_multiplier_in_the_rates(
     client.v1.contracts.rate_cards.rates.add(
         rate_card_id=card_id, **a_flat_rate(product_id, price=2, credit_type_id=unit_id)
     )
-    server.usage.events["calls"] = [Used(june(2))] * 3
+    server.usage.events_of["calls"] = [Used(june(2))] * 3
 
     terms = some_terms(an_overwrite("in dollars", "0.10", start=june(1)), rate_card_id=card_id)
     [charge] = server.service.charges(terms, JUNE, frozenset()).charges

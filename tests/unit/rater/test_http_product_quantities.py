@@ -20,7 +20,7 @@ def test_a_product_shows_its_terms_and_its_usage_is_priced_by_them(server: Serve
     product_id = a_usage_product(client, "tokens", quantity_conversion=GB, quantity_rounding=UP)
     card_id = a_rate_card(client)
     server.post("/v1/contract-pricing/rate-cards/addRate", a_flat_rate(product_id, rate_card_id=card_id))
-    server.usage.events["tokens"] = [Used(june(2), "1500")]
+    server.usage.events_of["tokens"] = [Used(june(2), "1500")]
 
     shown = client.v1.contracts.products.retrieve(id=product_id).data.current
     (charge,) = server.service.charges(some_terms(rate_card_id=card_id), JUNE, frozenset()).charges
@@ -40,7 +40,7 @@ def test_an_update_holds_from_its_hour_on_and_is_listed(server: Server, client: 
     products.update(product_id=product_id, starting_at=june(10), quantity_conversion=GB, name="Gigabytes")
     products.update(product_id=product_id, starting_at=june(30), tags=[], quantity_rounding=None)
     found = products.retrieve(id=product_id).data
-    server.usage.events["tokens"] = [Used(june(9), "3"), Used(june(11), "2045")]
+    server.usage.events_of["tokens"] = [Used(june(9), "3"), Used(june(11), "2045")]
     terms = some_terms(rate_card_id=card_id)
     first, second = server.service.charges(terms, JUNE, frozenset()).charges
 

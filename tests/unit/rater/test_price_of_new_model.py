@@ -11,6 +11,7 @@ import pytest
 
 from builders import to_json
 from penstock.kernel.charge import Part
+from penstock.kernel.metered_event import UsedEvent
 from penstock.kernel.price import AnyPrice, PerUnit, Price
 from penstock.kernel.problems import Problem
 from penstock.kernel.quantity import ZERO
@@ -18,7 +19,7 @@ from penstock.rater import price_body
 from penstock.rater.price_answer import price_anything, replay, view
 from penstock.rater.pricing import catalogue, models
 from penstock.rater.pricing.priced import Priced, summed
-from penstock.rater.pricing.used import Groups, UsedEvent
+from penstock.rater.pricing.used import Groups
 
 
 class Dimension(msgspec.Struct, frozen=True):

@@ -56,12 +56,12 @@ def a_service(
     for card in cards:
         shelf.add_rate_card("tenant-1", card)
     shelf.add_rates("tenant-1", rates, LONG_AGO)
-    return RaterService(catalog, usage, StoppedClock())
+    return RaterService(catalog, usage, StoppedClock(), usage)
 
 
 def test_charges_of_a_period_come_with_the_vector_they_are_as_of() -> None:
     usage = FakeUsage(a_metric(), vector=(3, 8))
-    usage.events["metric-1"] = [Used(june(2), "100"), Used(june(3), "900", customer="somebody else")]
+    usage.events_of["metric-1"] = [Used(june(2), "100"), Used(june(3), "900", customer="somebody else")]
     service: Rating = a_service(usage, [a_product()], [a_rate()])
 
     found = service.charges(some_terms(), JUNE, NO_CUTS)
@@ -72,7 +72,7 @@ def test_charges_of_a_period_come_with_the_vector_they_are_as_of() -> None:
 
 def test_usage_under_an_alias_of_the_customer_counts() -> None:
     usage = FakeUsage(a_metric())
-    usage.events["metric-1"] = [Used(june(2), "1"), Used(june(2), "2", customer="acme")]
+    usage.events_of["metric-1"] = [Used(june(2), "1"), Used(june(2), "2", customer="acme")]
 
     found = a_service(usage, [a_product()], [a_rate()]).charges(
         some_terms(customer_keys=("customer-1", "acme")), JUNE, NO_CUTS
@@ -83,7 +83,7 @@ def test_usage_under_an_alias_of_the_customer_counts() -> None:
 
 def test_products_of_one_metric_and_grouping_share_one_question() -> None:
     usage = FakeUsage(a_metric())
-    usage.events["metric-1"] = [Used(june(2), "10"), Used(june(20), "10")]
+    usage.events_of["metric-1"] = [Used(june(2), "10"), Used(june(20), "10")]
     rates = [
         a_rate(),
         a_rate("dearer", usd("1"), starting_at=june(15)),
@@ -104,7 +104,7 @@ def test_products_of_one_metric_and_grouping_share_one_question() -> None:
 
 def test_spans_of_a_query_are_disjoint_and_in_order_even_for_distinct_values() -> None:
     usage = FakeUsage(a_metric("metric-1", Aggregation.UNIQUE))
-    usage.events["metric-1"] = [Used(june(2), "ann"), Used(june(20), "ann"), Used(june(21), "bob")]
+    usage.events_of["metric-1"] = [Used(june(2), "ann"), Used(june(20), "ann"), Used(june(21), "bob")]
 
     found = a_service(usage, [a_product()], [a_rate()]).charges(some_terms(), JUNE, frozenset([june(10), june(15)]))
 
@@ -136,7 +136,7 @@ def test_a_period_outside_the_contract_has_no_charges_and_asks_nothing() -> None
 
 def test_an_archived_product_goes_on_being_billed() -> None:
     usage = FakeUsage(a_metric())
-    usage.events["metric-1"] = [Used(june(2), "1")]
+    usage.events_of["metric-1"] = [Used(june(2), "1")]
 
     found = a_service(usage, [a_product(archived_at=LONG_AGO)], [a_rate()]).charges(some_terms(), JUNE, NO_CUTS)
 
@@ -145,7 +145,7 @@ def test_an_archived_product_goes_on_being_billed() -> None:
 
 def test_unpriced_lists_groups_without_a_rate_and_products_that_are_not_entitled() -> None:
     usage = FakeUsage(a_metric("metric-1", Aggregation.SUM, "model"))
-    usage.events["metric-1"] = [Used(june(2), "3", {"model": "small"}), Used(june(2), "4", {"model": "large"})]
+    usage.events_of["metric-1"] = [Used(june(2), "3", {"model": "small"}), Used(june(2), "4", {"model": "large"})]
     products = [a_product(pricing_group_key=("model",)), a_product("calls")]
     rates = [a_rate(group_values=(("model", "small"),)), a_rate("r2", product_id="calls", entitled=False)]
 

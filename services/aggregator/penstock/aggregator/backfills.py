@@ -177,6 +177,15 @@ class Backfills:
         """The layers that readers take, as of now. Read it before the markers: they are past every commit then."""
         return tuple(each for each in _row(self._catalog.get(tenant, LAYERS, tenant)) if each.is_switched)
 
+    def once_in_force(self, tenant: str, backfill_ids: tuple[str, ...]) -> tuple[LayerInForce, ...]:
+        """The layers of committed backfills, reverted ones too. Raise `NotFound` for one that is not there."""
+        found = [self.find(tenant, backfill_id) for backfill_id in backfill_ids]
+        return tuple(
+            LayerInForce(each.layer, each.commit_control_id, each.committed_at, is_switched=True)
+            for each in found
+            if each.commit_control_id is not None and each.committed_at is not None
+        )
+
     def _changed(self, tenant: str, backfill_id: str, decide: _Decide) -> Backfill:
         """Put a backfill and the row of its tenant in one transaction, as decided on both as they are."""
         for tries_left in reversed(range(TRIES_MAX)):

@@ -96,7 +96,7 @@ def cells_of(
     """
     cells: dict[CellKey, Cell] = {}
     for events in stored:
-        for batch in _batches(metric, events, scope or metric.tenant):
+        for batch, _ in batches(metric, events, scope or metric.tenant):
             taken = tally(metric, batch)
             if taken is None:
                 continue
@@ -106,8 +106,8 @@ def cells_of(
     return cells
 
 
-def _batches(metric: Metric, events: StoredEvents, scope: str) -> Iterable[Batch]:
-    """The events that the metric looks at, by partition."""
+def batches(metric: Metric, events: StoredEvents, scope: str) -> Iterable[tuple[Batch, StoredEvents]]:
+    """The events that the metric looks at, by partition, each row of the batch a row of what stands beside it."""
     types, type_names = events.codes("event_type")
     matches = np.array([metric.event_types.matches(name) for name in type_names], bool)[types]
     partitions = np.asarray(events.table.column("partition"))
@@ -115,4 +115,5 @@ def _batches(metric: Metric, events: StoredEvents, scope: str) -> Iterable[Batch
         rows = np.flatnonzero(matches & (partitions == partition))
         part = StoredEvents(events.table.take(rows))
         properties = read_batch_properties([metric], part.properties)
-        yield Batch(scope, partition, rows, part.codes("customer"), part.times_us, part.ids, properties)
+        places = np.arange(len(part))
+        yield Batch(scope, partition, places, part.codes("customer"), part.times_us, part.ids, properties), part

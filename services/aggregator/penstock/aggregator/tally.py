@@ -21,6 +21,8 @@ from penstock.kernel.window import BASE_WINDOW_US
 Rows = npt.NDArray[np.int64]
 DENSE_PER_ROW_MAX = 8
 NUMERIC = (Aggregation.SUM, Aggregation.MAX, Aggregation.MIN, Aggregation.LATEST, Aggregation.TIME_WEIGHTED_SUM)
+# A figure that is the sum of what each event says.
+ADDED_UP = (Aggregation.COUNT, Aggregation.SUM)
 _SUMMED = (Aggregation.SUM, Aggregation.TIME_WEIGHTED_SUM)
 
 
@@ -153,6 +155,13 @@ class Contribution:
                 for index, total in zip(present.tolist(), _reduce(Aggregation.SUM, weighted, starts), strict=True):
                     out[index].weighted = Decimal(total)
         return out
+
+    def quantities(self) -> list[Decimal]:
+        """What each taken event adds to a count or a sum, in order of `rows`."""
+        assert self.metric.aggregation in ADDED_UP, "others are no sum of their events"
+        if self._values is None:
+            return [Decimal(1)] * len(self.rows)
+        return [Decimal(value) for value in self._values.tolist()]
 
     def firsts(self, offsets: Rows) -> list[int]:
         """The offset of the first record that brings something to each key, in order of `keys`."""

@@ -34,7 +34,7 @@ from penstock.kernel.cell import FILLED_US, Cell, CellAnswer, CellKey, CellQuest
 from penstock.kernel.layer import FollowedLayer, LayerInForce
 from penstock.kernel.meter import Aggregation, Metric
 from penstock.kernel.ports.usage_store import UsageStore
-from penstock.kernel.problems import CardinalityExceeded, NotFound, StoreUnavailable
+from penstock.kernel.problems import BadRequest, CardinalityExceeded, NotFound, StoreUnavailable
 from penstock.kernel.quantity import exact
 from penstock.kernel.record import Marker, Vector
 from penstock.kernel.usage import Usage, UsageQuery, UsageRow
@@ -55,6 +55,14 @@ class _Cut(msgspec.Struct, frozen=True):
 
     def answer(self, tenant: str, rows: tuple[UsageRow, ...]) -> Usage:
         return Usage(rows, self.vector, tuple(each.layer.id for each in self.in_force[tenant]))
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """Which revision of a metric answers, from the events at or below which offsets, and from which layers."""
+
+    metric: Metric
+    taken: Vector
+    layers: tuple[FollowedLayer, ...]
 
 
 # The layers of a tenant that readers take, as of now.
@@ -128,6 +136,41 @@ class UsageService:
                 raise StoreUnavailable("the metric is still being filled from stored events", retry_after_s=5)
             revisions.pop(query.metric_id, None)
             time.sleep(RETRY_DELAY_MS / 1000)
+
+    def counted(
+        self, query: UsageQuery, vector: Vector, in_force: tuple[LayerInForce, ...], revision: str | None
+    ) -> Counted:
+        """What answers the query as of `vector`, where `in_force` were; of the query the keys and spans are looked at.
+
+        `revision` names one of the metric's; None is the one that answers now. Raise `NotFound`, and `BadRequest` where
+        the vector is of other partitions.
+        """
+        if len(vector) != self._partitions:
+            raise BadRequest(f"a vector has an offset for each of {self._partitions} partitions", field="vector")
+        return read_until_consistent(lambda: self._counted(query, vector, in_force, revision))
+
+    def _counted(
+        self, query: UsageQuery, vector: Vector, in_force: tuple[LayerInForce, ...], revision: str | None
+    ) -> Counted:
+        metric = self._prepared(query, {}) if revision is None else self._revision(query, revision)
+        definition = self._metrics.find(query.tenant, query.metric_id)
+        assert definition is not None, "definitions are never deleted"
+        # What a revision was replaced by says nothing of stored events: they are counted by the one that is named.
+        over, archived_at = definition.history[-1].over_control_id, definition.archived_at
+        taken = vector if over is None else self._first_copies.offsets(over, vector)
+        return Counted(metric, taken, self._followed(layers_of(metric, query, in_force, archived_at), taken))
+
+    def _revision(self, query: UsageQuery, revision: str) -> Metric:
+        definition = self._metrics.find(query.tenant, query.metric_id)
+        for each in () if definition is None else definition.history:
+            if each.metric.id == revision:
+                return each.metric
+        raise NotFound(f"billable metric {query.metric_id} has no revision {revision}", field="revision")
+
+    def _followed(self, layers: tuple[LayerInForce, ...], taken: Vector) -> tuple[FollowedLayer, ...]:
+        return tuple(
+            FollowedLayer(e.layer, self._first_copies.offsets(e.commit_control_id, taken)) for e in layers
+        )
 
     def _newest_filled(self, definition: Definition) -> Metric | None:
         return next((r.metric for r in reversed(definition.history) if self._is_filled(r.metric.id)), None)
@@ -254,7 +297,7 @@ class UsageService:
     def _ragged_cells(
         self, metric: Metric, query: UsageQuery, taken: Vector, layers: tuple[LayerInForce, ...]
     ) -> Iterator[tuple[int, Mapping[CellKey, Cell]]]:
-        of = [FollowedLayer(e.layer, self._first_copies.offsets(e.commit_control_id, taken)) for e in layers]
+        of = self._followed(layers, taken)
         for index, span in ragged_parts(metric, query.spans):
             events = events_in_force(self._store, query.tenant, of, query.customers, span, taken)
             yield index, cells_of(metric, events)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from penstock.kernel.ports.catalog import Catalog
 from penstock.kernel.ports.clock import Clock
-from penstock.kernel.ports.siblings import UsageReader
+from penstock.kernel.ports.siblings import EventReader, UsageReader
+from penstock.rater.http_price_events import PriceEventsApi
 from penstock.rater.http_price_request import price
 from penstock.rater.http_pricing_units import PricingUnitsApi
 from penstock.rater.http_products import ProductsApi
@@ -19,11 +20,11 @@ RATE_CARDS = "/v1/contract-pricing/rate-cards"
 UNITS = "/v1/credit-types"
 
 
-def routes(catalog: Catalog, usage: UsageReader, clock: Clock) -> list[Route]:
+def routes(catalog: Catalog, usage: UsageReader, clock: Clock, events: EventReader) -> list[Route]:
     shelf = Shelf(catalog)
     products = ProductsApi(shelf, usage, clock)
-    cards = RateCardsApi(shelf, clock)
-    rates = RatesApi(shelf, clock)
+    cards = RateCardsApi(shelf, usage, clock)
+    rates = RatesApi(shelf, usage, clock)
     schedules = RateScheduleApi(shelf)
     units = PricingUnitsApi(shelf, clock)
     return [
@@ -45,6 +46,7 @@ def routes(catalog: Catalog, usage: UsageReader, clock: Clock) -> list[Route]:
         _post(f"{UNITS}/archive", Scope.WRITE, units.archive),
         _post("/v1/rate-cards/create", Scope.WRITE, cards.create_with_rates),
         _post("/v1/price", Scope.READ, price),
+        _post("/v1/price/events", Scope.READ, PriceEventsApi(events).list),
     ]
 
 

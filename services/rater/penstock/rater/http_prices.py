@@ -19,7 +19,6 @@ from penstock.kernel.price import AnyPrice, Graduated, PerUnit, Tier
 from penstock.kernel.problems import BadRequest, OutOfRange, Unprocessable
 from penstock.kernel.quantity import ZERO, bounded, exact, to_text
 from penstock.rater.price_body import price_view, read_price
-from penstock.rater.pricing.catalogue import reads_of
 from penstock.rater.pricing.tiers import fault_of
 from penstock.web.exact_json import decode_exact
 
@@ -132,14 +131,11 @@ def _unit(credit_type_id: str | None, units: CardUnits, field: str) -> Unit:
 
 
 def _custom(raw: msgspec.Raw, unit: Unit, place: str) -> AnyPrice:
-    """Any price of a total, as `POST /v1/price` takes it: in major units, not in cents."""
+    """Any price, as `POST /v1/price` takes it: in major units, not in cents."""
     given = decode_exact(bytes(raw))
     if not isinstance(given, dict):
         raise BadRequest("a CUSTOM rate needs a custom_rate: a model and its parameters", field=place)
-    price = read_price(given, unit, place)
-    if reads_of(price) != "quantity":
-        raise Unprocessable(f"a rate's price reads a quantity, and this one reads {reads_of(price)}", field=place)
-    return price
+    return read_price(given, unit, place)
 
 
 def _tiers(bodies: Sequence[TierBody], unit: Unit, scale: Scale, place: str) -> tuple[Tier, ...]:

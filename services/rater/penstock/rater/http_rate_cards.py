@@ -13,9 +13,11 @@ import msgspec
 from penstock.kernel.card_units import CardUnits, UnitConversion
 from penstock.kernel.money import CURRENCIES, USD, Unit
 from penstock.kernel.ports.clock import Clock
+from penstock.kernel.ports.siblings import UsageReader
 from penstock.kernel.problems import BadRequest, Unprocessable
 from penstock.kernel.quantity import to_text
 from penstock.rater.definitions import Alias, RateCard
+from penstock.rater.http_price_reads import PriceReads
 from penstock.rater.http_prices import Scale
 from penstock.rater.http_rates import Instant, RateBody, rates_of
 from penstock.rater.shelf import Shelf
@@ -69,8 +71,8 @@ class ById(msgspec.Struct):
 
 
 class RateCardsApi:
-    def __init__(self, shelf: Shelf, clock: Clock) -> None:
-        self._shelf = shelf
+    def __init__(self, shelf: Shelf, usage: UsageReader, clock: Clock) -> None:
+        self._shelf, self._usage = shelf, usage
         self._clock = clock
 
     def create(self, request: Request) -> dict[str, Any]:
@@ -82,7 +84,8 @@ class RateCardsApi:
         """The seed's path. A rate without `starting_at` is in force from the beginning of time; all or nothing."""
         body = request.json(CreateRateCardWithRates)
         card = self._card(request, body, Scale.DOLLARS)
-        rates = rates_of(self._shelf, request.tenant, card, body.rates, Scale.DOLLARS)
+        reads = PriceReads(self._usage, request.tenant)
+        rates = rates_of(self._shelf, request.tenant, card, body.rates, Scale.DOLLARS, reads)
         self._shelf.add_rate_card(request.tenant, card, rates)
         return {"id": card.id, "data": {"id": card.id}}
 

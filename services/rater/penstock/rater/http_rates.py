@@ -11,9 +11,11 @@ import msgspec
 
 from penstock.kernel.meter import GroupValue
 from penstock.kernel.ports.clock import Clock
+from penstock.kernel.ports.siblings import UsageReader
 from penstock.kernel.price import GroupValues
 from penstock.kernel.problems import BadRequest, Unprocessable
 from penstock.rater.definitions import Product, ProductType, Rate, RateCard
+from penstock.rater.http_price_reads import PriceReads
 from penstock.rater.http_prices import PriceBody, Scale, commit_price_of, price_of, rate_view
 from penstock.rater.overlap import overlap_in
 from penstock.rater.shelf import Shelf
@@ -48,14 +50,15 @@ class AddRates(msgspec.Struct):
 
 
 class RatesApi:
-    def __init__(self, shelf: Shelf, clock: Clock) -> None:
-        self._shelf = shelf
+    def __init__(self, shelf: Shelf, usage: UsageReader, clock: Clock) -> None:
+        self._shelf, self._usage = shelf, usage
         self._clock = clock
 
     def add(self, request: Request) -> dict[str, Any]:
         body = request.json(AddRate)
         card = self._shelf.rate_card(request.tenant, body.rate_card_id)
-        rate = _rate(body, card, self._shelf.product(request.tenant, body.product_id), Scale.CENTS, "")
+        product = self._shelf.product(request.tenant, body.product_id)
+        rate = _rate(body, card, product, Scale.CENTS, "", PriceReads(self._usage, request.tenant))
         self._shelf.add_rates(request.tenant, [rate], self._clock.now())
         return {"data": rate_view(rate.price, dict(rate.group_values) or None, rate.commit_price)}
 
@@ -63,19 +66,22 @@ class RatesApi:
         """All or nothing: one wrong rate, and none is there."""
         body = request.json(AddRates)
         card = self._shelf.rate_card(request.tenant, body.rate_card_id)
-        rates = rates_of(self._shelf, request.tenant, card, body.rates, Scale.CENTS)
+        reads = PriceReads(self._usage, request.tenant)
+        rates = rates_of(self._shelf, request.tenant, card, body.rates, Scale.CENTS, reads)
         self._shelf.add_rates(request.tenant, rates, self._clock.now())
         return {"data": {"id": card.id}}
 
 
-def rates_of(shelf: Shelf, tenant: str, card: RateCard, bodies: Sequence[RateBody], scale: Scale) -> list[Rate]:
+def rates_of(
+    shelf: Shelf, tenant: str, card: RateCard, bodies: Sequence[RateBody], scale: Scale, reads: PriceReads
+) -> list[Rate]:
     """The rates that a request writes. Raise naming `rates[i]` and the field where one is wrong."""
     products: dict[str, Product] = {}
     out = []
     for place, body in enumerate(bodies):
         if body.product_id not in products:
             products[body.product_id] = shelf.product(tenant, body.product_id, f"rates[{place}].product_id")
-        out.append(_rate(body, card, products[body.product_id], scale, f"rates[{place}]."))
+        out.append(_rate(body, card, products[body.product_id], scale, f"rates[{place}].", reads))
     overlap = overlap_in(out)
     if overlap is not None:
         first, second = (out[place].starting_at.isoformat() for place in overlap)
@@ -84,7 +90,7 @@ def rates_of(shelf: Shelf, tenant: str, card: RateCard, bodies: Sequence[RateBod
     return out
 
 
-def _rate(body: RateBody, card: RateCard, product: Product, scale: Scale, place: str) -> Rate:
+def _rate(body: RateBody, card: RateCard, product: Product, scale: Scale, place: str, reads: PriceReads) -> Rate:
     if product.type is not ProductType.USAGE:
         raise BadRequest(f"{product.type.value} products have no rates", field=f"{place}product_id")
     if product.archived_at is not None:
@@ -92,6 +98,7 @@ def _rate(body: RateBody, card: RateCard, product: Product, scale: Scale, place:
     if body.ending_before is not None and body.ending_before <= body.starting_at:
         raise BadRequest("a rate ends after it starts", field=f"{place}ending_before")
     price = price_of(body, card.units, scale, place)
+    reads.check(price, product, f"{place}custom_rate")
     return Rate(
         id=str(uuid.uuid4()),
         rate_card_id=card.id,

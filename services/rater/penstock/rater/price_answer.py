@@ -12,7 +12,7 @@ from penstock.kernel.quantity import exact, to_text
 from penstock.rater.price_body import plain, price_view
 from penstock.rater.price_request import Question, question_of
 from penstock.rater.pricing.catalogue import reads_of
-from penstock.rater.pricing.models import amount_of
+from penstock.rater.pricing.models import amount_from, amount_of
 from penstock.rater.pricing.priced import Priced
 from penstock.web.exact_json import decode_exact
 
@@ -55,7 +55,9 @@ def answer(asked: Any) -> Answer:
 
 def _priced(question: Question) -> Priced:
     try:
-        return amount_of(question.price, question.used)
+        if question.before is None:
+            return amount_of(question.price, question.used)
+        return amount_from(question.before, question.before.plus(question.used), question.price)
     except ValueError as exc:
         [given] = [name for name in question.given.__struct_fields__ if getattr(question.given, name) is not None]
         wanted = reads_of(question.price) or given
@@ -70,7 +72,7 @@ def _model(question: Question) -> str:
 @exact
 def view(answer: Answer) -> dict[str, Any]:
     """The answer as the API writes it: every number a decimal string."""
-    currency = plain(answer.question.currency)
+    currency, before = plain(answer.question.currency), answer.question.given_before
     return {
         "amount": format(answer.amount, "f"),
         "exact": to_text(answer.priced.amount),
@@ -78,6 +80,7 @@ def view(answer: Answer) -> dict[str, Any]:
         "explanation": {
             "price": price_view(answer.question.price),
             "currency": currency,
+            **({} if before is None else {"before": plain(before)}),
             "used": plain(answer.question.given),
             "parts": parts_of(answer),
             "rounding": rounding_of(answer),

@@ -10,11 +10,13 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from penstock.kernel.meter import GroupValue
+from penstock.kernel.metered_event import UsedEvent
 from penstock.kernel.money import CURRENCIES, Unit
 from penstock.kernel.price import AnyPrice, GroupValues
 from penstock.kernel.problems import BadRequest, Unprocessable
+from penstock.rater.charge_question import explanation_of, is_charge
 from penstock.rater.price_body import read_price
-from penstock.rater.pricing.used import Used, UsedEvent
+from penstock.rater.pricing.used import Used
 from penstock.web.exact_json import below, convert_exact
 from penstock.web.instant import as_utc
 
@@ -56,6 +58,7 @@ class PriceRequest(UsedBody, kw_only=True):
 
     price: dict[str, Any]
     currency: str | UnitBody = "USD"
+    before: UsedBody | None = None
 
 
 class Explanation(msgspec.Struct, kw_only=True):
@@ -64,12 +67,16 @@ class Explanation(msgspec.Struct, kw_only=True):
     price: dict[str, Any]
     currency: str | UnitBody
     used: UsedBody
+    before: UsedBody | None = None
     parts: Any = None
     rounding: Any = None
 
 
 class Question(NamedTuple):
-    """What is to be priced, and the same as the caller wrote it."""
+    """What is to be priced, and the same as the caller wrote it.
+
+    With `before`, what was used earlier in the period, it is what the price makes of both less what it makes of that.
+    """
 
     price: AnyPrice
     used: Used
@@ -77,17 +84,47 @@ class Question(NamedTuple):
     currency: str | UnitBody
     parts: Any = None
     rounding: Any = None
+    before: Used | None = None
+    given_before: UsedBody | None = None
 
 
 def question_of(asked: Any) -> Question:
-    """A request, or an explanation, as `decode_exact` gives it. Raise a `Problem` that names the field."""
+    """A request, an explanation, or an invoice's charge, as `decode_exact` gives it.
+
+    Raise a `Problem` that names the field.
+    """
+    if is_charge(asked):
+        asked = explanation_of(asked)
     if isinstance(asked, dict) and "used" in asked:
         told = convert_exact(asked, Explanation)
         price, used = read_price(told.price, _unit(told.currency)), _used(told.used, "used")
-        return Question(price, used, told.used, _written(told.currency), told.parts, told.rounding)
+        before = _before(told.before, told.used)
+        written = _written(told.currency)
+        return Question(price, used, told.used, written, told.parts, told.rounding, before, told.before)
     body = convert_exact(asked, PriceRequest)
     given = UsedBody(quantity=body.quantity, groups=body.groups, events=body.events)
-    return Question(read_price(body.price, _unit(body.currency)), _used(given, ""), given, _written(body.currency))
+    price, used = read_price(body.price, _unit(body.currency)), _used(given, "")
+    before, written = _before(body.before, given), _written(body.currency)
+    return Question(price, used, given, written, before=before, given_before=body.before)
+
+
+def _before(body: UsedBody | None, given: UsedBody) -> Used | None:
+    """Raise `BadRequest` unless it tells as much as what is given beside it."""
+    if body is None:
+        return None
+    before = _used(body, "before")
+    [kind] = _kinds(given)
+    if _kinds(body) != [kind]:
+        raise BadRequest(f"it tells {_kinds(body)[0]}, and what is used after it {kind}", field="before")
+    earlier = {event.id for event in body.events or ()}
+    for event in given.events or ():
+        if event.id in earlier:
+            raise BadRequest(f"event {event.id} is among those that were used later", field="before.events")
+    return before
+
+
+def _kinds(body: UsedBody) -> list[str]:
+    return [name for name in body.__struct_fields__ if getattr(body, name) is not None]
 
 
 def _written(currency: str | UnitBody) -> str | UnitBody:
@@ -108,7 +145,7 @@ def _unit(currency: str | UnitBody) -> Unit:
 
 def _used(body: UsedBody, place: str) -> Used:
     """Raise `BadRequest` unless it is exactly one of the three."""
-    given = [name for name in body.__struct_fields__ if getattr(body, name) is not None]
+    given = _kinds(body)
     if not given:
         raise BadRequest("one of quantity, groups and events is needed", field=below(place, "quantity"))
     if len(given) > 1:

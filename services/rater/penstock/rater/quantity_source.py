@@ -72,6 +72,15 @@ def running(aggregation: Aggregation, slices: Sequence[Span], rows: Sequence[Usa
     return [*[ZERO] * (len(slices) - 1), known[service]]
 
 
+def first_used(aggregation: Aggregation, slices: Sequence[Span], rows: Sequence[UsageRow]) -> int:
+    """The first slice up to whose end the group of `rows` was used; they are as in `running`, which is not None."""
+    if aggregation not in ADDITIVE and aggregation is not Aggregation.UNIQUE:
+        return len(slices) - 1
+    start = slices[0].start
+    known = [row.span.end for row in rows if row.span.start >= start and row.value is not None]
+    return next(place for place, piece in enumerate(slices) if any(end <= piece.end for end in known))
+
+
 def _summed(slices: Sequence[Span], rows: Sequence[UsageRow]) -> list[Decimal] | None:
     if not rows:
         return None

@@ -1,7 +1,9 @@
 """THE VERB: usage and price intervals of one contract and billing period become charges. Pure and exact.
 
-A charge is one product, pricing group, price and contiguous service period. The tier counter runs over the billing
-period per product and pricing group and counts what was priced; a price change changes the tiers, not the counter.
+A charge is one product, pricing group, price and contiguous service period. What was used in the billing period before
+it (the tier counter, the groups, the events) is of the product and pricing group, and is what was priced; a price
+change changes the price, not that: a charge costs the difference of what both readings cost. A price of a quantity is
+told it as the product's terms convert and round it.
 Usage in a group or at a time without a price is not charged: `unpriced` lists it.
 """
 
@@ -10,42 +12,48 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import NamedTuple
 
 import msgspec
 
-from penstock.kernel.charge import COMMIT, LIST, Alternative, Charge, Part, Slice
-from penstock.kernel.meter import Aggregation, GroupValue
+from penstock.kernel.charge import COMMIT, LIST, Alternative, Charge, Part, Slice, UsedEvents, UsedGroup
+from penstock.kernel.metered_event import EventSource
 from penstock.kernel.money import Unit, round_to_step
-from penstock.kernel.price import AnyPrice, PriceInterval
+from penstock.kernel.price import AnyPrice, GroupValues, PriceInterval
 from penstock.kernel.quantity import ZERO, exact
 from penstock.kernel.quantity_terms import Counted
-from penstock.kernel.usage import UsageRow
 from penstock.kernel.window import Span
 from penstock.rater.priced_quantity import NO_TERMS, priced_between
-from penstock.rater.pricing.models import amount_between
-from penstock.rater.quantity_source import running
+from penstock.rater.pricing.catalogue import reads_of
+from penstock.rater.pricing.group_keys import in_order
+from penstock.rater.pricing.models import amount_from
+from penstock.rater.pricing.used import Used
+from penstock.rater.reached import Metered, Reached, Source, source_of
+from penstock.rater.reading import numbers_of
 
-# A metric and the keys by which its usage is grouped: products that share both share their usage.
-Source = tuple[str, tuple[str, ...]]
+__all__ = ["EVENTS_LISTED_MAX", "Metered", "Source", "rate", "source_of"]
+
+# So many events are kept in a charge; what more there are is read again where an invoice is explained.
+EVENTS_LISTED_MAX = 1_000
 
 
-class Metered(msgspec.Struct, frozen=True):
-    """What was used from one source, over the spans that `quantity_source.spans_to_ask` named."""
-
-    aggregation: Aggregation
-    rows: tuple[UsageRow, ...]
-
-
-class Counter(NamedTuple):
+class _Counter(msgspec.Struct, frozen=True):
     """What a product's pricing group has used of the period so far: as it was counted, and as it was priced."""
 
-    metered: Decimal
-    priced: Decimal
+    used: Used = Used(quantity=ZERO)
+    priced: Decimal = ZERO
+    spans: tuple[Span, ...] = ()  # that were priced
 
 
-def source_of(interval: PriceInterval) -> Source:
-    return interval.metric_id, interval.group_keys
+class _Reading(msgspec.Struct, frozen=True):
+    """What the price of a charge is asked about: what was used before it, and up to the end of each slice."""
+
+    interval: PriceInterval
+    before: Used
+    slices: Sequence[Span]
+    ends: Sequence[Used]  # from the start of the charge
+    spans: tuple[Span, ...]  # that were priced before it
+    event_source: EventSource | None
+    counted: Counted | None = None  # where the product's terms made of it what is priced
 
 
 @exact
@@ -57,36 +65,73 @@ def rate(
     `intervals` are clipped to the period and in order of time per product and group values. Each charge is sliced at
     every instant of `cuts`; `usage` was asked with the same cuts. No usage, no charge.
     """
-    by_groups = {source: (metered.aggregation, _by_groups(metered.rows)) for source, metered in usage.items()}
-    counters: dict[tuple[str, tuple[GroupValue, ...]], Counter] = {}
+    found: dict[tuple[Source, int], Reached] = {}
+    counters: dict[tuple[str, GroupValues], _Counter] = {}
     charges = []
     for interval in intervals:
-        aggregation, rows = by_groups[source_of(interval)]
-        groups = tuple(value for _, value in interval.group_values)
+        source, width = source_of(interval), len(interval.group_keys)
+        reached = found.get((source, width))
+        if reached is None:
+            reached = found[source, width] = Reached(source, usage[source], width)
         slices = interval.span.cut(set(cuts))
-        quantities = running(aggregation, slices, rows.get(groups, ()))
-        if quantities is not None:
-            counter = counters.get((interval.product_id, groups), Counter(ZERO, ZERO))
-            charge = _charge(interval, counter, slices, quantities)
+        ends = reached.at_ends(interval, slices)
+        if ends is not None:
+            counter = counters.get((interval.product_id, interval.group_values), _Counter())
+            before = counter.used
+            before = reached.events_in(interval, counter.spans) if interval.reads_events else _told(interval, before)
+            counter = msgspec.structs.replace(counter, used=before)
+            charge = _charge(_read(interval, counter, slices, ends, reached.metered.event_source))
             charges.append(charge)
-            after = Counter(counter.metered + quantities[-1], counter.priced + charge.quantity)
-            counters[interval.product_id, groups] = after
+            counters[interval.product_id, interval.group_values] = _Counter(
+                before.plus(ends[-1]), counter.priced + charge.quantity, (*counter.spans, interval.span)
+            )
     return tuple(charges)
 
 
-def _by_groups(rows: Iterable[UsageRow]) -> dict[tuple[GroupValue, ...], list[UsageRow]]:
-    out: dict[tuple[GroupValue, ...], list[UsageRow]] = {}
-    for row in rows:
-        out.setdefault(row.groups, []).append(row)
-    return out
+def _told(interval: PriceInterval, before: Used) -> Used:
+    """What was used before as the interval's own usage is told: units of no known group are a group without values."""
+    if not interval.price_keys:
+        return before if before.quantity is not None else Used(quantity=before.total)
+    if before.by_group is not None:
+        return before
+    return Used(by_group={(): before.total} if before.total else {})
 
 
-def _charge(interval: PriceInterval, counter: Counter, slices: Sequence[Span], quantities: Sequence[Decimal]) -> Charge:
-    """`quantities` run: what was used from the start of the charge to the end of each slice."""
-    terms, prices = interval.quantity_terms, [(LIST, interval.price)]
+def _read(
+    interval: PriceInterval,
+    counter: _Counter,
+    slices: Sequence[Span],
+    ends: Sequence[Used],
+    event_source: EventSource | None,
+) -> _Reading:
+    """As much of what was used as the price itself reads; other prices of the product may read more."""
+    before = counter.used
+    if before.quantity is None:
+        reads = reads_of(interval.price)
+        assert reads is not None, "a price reads something"
+        before, ends = before.known_by(reads), [end.known_by(reads) for end in ends]
+    reading = _Reading(interval, before, slices, ends, counter.spans, event_source)
+    return reading if before.quantity is None else _as_priced(reading, counter.priced)
+
+
+def _as_priced(reading: _Reading, priced_before: Decimal) -> _Reading:
+    """The reading of a price of a quantity, in what the product's terms make of it."""
+    terms, metered = reading.interval.quantity_terms, reading.before.total
+    quantities = [end.total for end in reading.ends]
+    return msgspec.structs.replace(
+        reading,
+        before=Used(quantity=priced_before),
+        ends=[Used(quantity=quantity) for quantity in priced_between(metered, quantities, terms)],
+        counted=None if terms == NO_TERMS else Counted(metered, quantities[-1], terms),
+    )
+
+
+def _charge(reading: _Reading) -> Charge:
+    interval = reading.interval
+    prices: list[tuple[str, AnyPrice]] = [(LIST, interval.price)]
     if interval.commit_price is not None:
         prices.append((COMMIT, interval.commit_price))
-    priced = priced_between(counter.metered, quantities, terms)
+    quantities = [end.total for end in reading.ends]
     return Charge(
         contract_id=interval.contract_id,
         product_id=interval.product_id,
@@ -96,33 +141,53 @@ def _charge(interval: PriceInterval, counter: Counter, slices: Sequence[Span], q
         group_values=interval.group_values,
         span=interval.span,
         unit=interval.price.unit,
-        quantity=priced[-1],
-        alternatives=tuple(
-            _alternative(kind, price, interval.origin, counter.priced, slices, priced) for kind, price in prices
-        ),
-        metered=None if terms == NO_TERMS else Counted(counter.metered, quantities[-1], terms),
+        quantity=quantities[-1],
+        alternatives=tuple(_alternative(kind, price, reading, quantities) for kind, price in prices),
+        metered=reading.counted,
     )
 
 
-def _alternative(
-    kind: str,
-    price: AnyPrice,
-    origin: dict[str, str],
-    counter: Decimal,
-    slices: Sequence[Span],
-    quantities: Sequence[Decimal],
-) -> Alternative:
-    total, parts = amount_between(counter, counter + quantities[-1], price)
+def _alternative(kind: str, price: AnyPrice, reading: _Reading, quantities: Sequence[Decimal]) -> Alternative:
+    before = reading.before
+    total, parts = amount_from(before, before.plus(reading.ends[-1]), price)
+    amount = round_to_step(total, price.unit)
     return Alternative(
         kind=kind,
         price=price,
-        origin=origin,
-        counter=counter,
+        origin=reading.interval.origin,
+        counter=before.total,
         exact=total,
-        amount=round_to_step(total, price.unit),
+        amount=amount,
         parts=_rounded(parts, price.unit),
-        slices=_sliced(price, counter, slices, quantities),
+        slices=_sliced(price, reading, quantities, amount),
+        groups=_groups(before, reading.ends[-1]),
+        events=_events(reading),
     )
+
+
+def _groups(before: Used, used: Used) -> tuple[UsedGroup, ...]:
+    if before.by_group is None or used.by_group is None:
+        return ()
+    earlier, now = before.by_group, used.by_group
+    groups = sorted({*earlier, *now}, key=in_order)
+    return tuple(UsedGroup(group, now.get(group, ZERO), earlier.get(group)) for group in groups)
+
+
+def _events(reading: _Reading) -> UsedEvents | None:
+    before, used, source = reading.before.by_event, reading.ends[-1].by_event, reading.event_source
+    if before is None or used is None:
+        return None
+    interval, count = reading.interval, len(before) + len(used)
+    listed = before + used if count <= EVENTS_LISTED_MAX else ()
+    if source is not None:
+        source = msgspec.structs.replace(
+            source,
+            spans=(*reading.spans, interval.span),
+            keys=interval.price_keys,
+            numbers=numbers_of([interval.price]),
+            filters=interval.group_values,
+        )
+    return UsedEvents(count, len(before), listed, source)
 
 
 def _rounded(parts: Sequence[Part], unit: Unit) -> tuple[Part, ...]:
@@ -137,12 +202,18 @@ def _rounded(parts: Sequence[Part], unit: Unit) -> tuple[Part, ...]:
 
 
 def _sliced(
-    price: AnyPrice, counter: Decimal, slices: Sequence[Span], quantities: Sequence[Decimal]
+    price: AnyPrice, reading: _Reading, quantities: Sequence[Decimal], whole: Decimal
 ) -> tuple[Slice, ...]:
-    """The slices in which anything was used, amounts again as differences of the rounded running amount."""
+    """The slices in which anything was used, amounts again as differences of the rounded running amount.
+
+    At the end of the last one that is the whole charge's.
+    """
+    before = reading.before
+    earlier = [amount_from(before, before.plus(end), price).amount for end in reading.ends[:-1]]
+    running = [*(round_to_step(amount, price.unit) for amount in earlier), whole]
     out, used, booked = [], ZERO, ZERO
-    for span, reached in zip(slices, quantities, strict=True):
-        amount = round_to_step(amount_between(counter, counter + reached, price).amount, price.unit) - booked
+    for span, due, reached in zip(reading.slices, running, quantities, strict=True):
+        amount = due - booked
         if reached != used or amount:
             out.append(Slice(span, reached - used, amount))
         used, booked = reached, booked + amount

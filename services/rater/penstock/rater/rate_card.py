@@ -19,6 +19,7 @@ from penstock.kernel.quantity_terms import QuantityTerms
 from penstock.kernel.window import Span
 from penstock.rater.definitions import Product, Rate
 from penstock.rater.override import acting, acts_on, repriced
+from penstock.rater.reading import with_readings
 
 RateKey = tuple[str, GroupValues]
 
@@ -54,7 +55,7 @@ def resolve(
                 acting_here = [o for o in matching if acts_on(o, product_id, state.tags, group_values)]
                 pieces += _key_intervals(terms, stretch, state, key_rates, acting_here)
             out += _merged(pieces)
-    return tuple(out)
+    return with_readings(out)
 
 
 def rates_by_key(rates: Iterable[Rate]) -> dict[RateKey, list[Rate]]:

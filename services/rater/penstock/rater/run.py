@@ -8,31 +8,38 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+import msgspec
+
 from penstock.kernel.card_units import CardUnits
 from penstock.kernel.charge import ChargeSet
 from penstock.kernel.contract import ContractTerms
 from penstock.kernel.meter import Metric
+from penstock.kernel.metered_event import EventSource
 from penstock.kernel.ports.catalog import Catalog
 from penstock.kernel.ports.clock import Clock
-from penstock.kernel.ports.siblings import UsageReader
+from penstock.kernel.ports.siblings import EventReader, UsageReader
 from penstock.kernel.price import PriceInterval
-from penstock.kernel.problems import NotFound
+from penstock.kernel.problems import NotFound, StoreUnavailable
 from penstock.kernel.usage import Usage, UsageQuery
 from penstock.kernel.window import Span
 from penstock.rater.definitions import Product
-from penstock.rater.quantity_source import spans_to_ask
+from penstock.rater.event_pages import are_what_was_counted, united, with_events
+from penstock.rater.quantity_source import ADDITIVE, spans_to_ask
 from penstock.rater.rate import Metered, Source, rate, source_of
 from penstock.rater.rate_card import resolve, service_span
+from penstock.rater.reading import numbers_of, with_own_keys
 from penstock.rater.shelf import Shelf
 from penstock.rater.unpriced import Unpriced, unpriced
+
+CUT_TRIES_MAX = 3
 
 
 class RaterService:
     """The `Rating` port."""
 
-    def __init__(self, catalog: Catalog, usage: UsageReader, clock: Clock) -> None:
+    def __init__(self, catalog: Catalog, usage: UsageReader, clock: Clock, events: EventReader) -> None:
         self._shelf = Shelf(catalog)
-        self._usage = usage
+        self._usage, self._events = usage, events
         self._clock = clock
 
     def charges(self, terms: ContractTerms, period: Span, cuts: frozenset[datetime]) -> ChargeSet:
@@ -46,15 +53,22 @@ class RaterService:
         services: dict[Source, set[Span]] = {}
         for interval in intervals:
             services.setdefault(source_of(interval), set()).add(interval.span)
-        usage, cut = self._metered(terms, services, cuts)
-        return ChargeSet(terms.contract_id, period, cut.vector, rate(intervals, usage, cuts), cut.layers, units)
+        for _ in range(CUT_TRIES_MAX):
+            usage, cut = self._metered(terms, services, cuts)
+            usage = self._with_events(terms, intervals, usage, cut)
+            if all(map(are_what_was_counted, usage.values())):
+                charges = rate(intervals, usage, cuts)
+                return ChargeSet(terms.contract_id, period, cut.vector, charges, cut.layers, units)
+        raise StoreUnavailable("events are not what usage has counted of them: a metric is changing", retry_after_s=1)
 
     def unpriced(self, terms: ContractTerms, period: Span) -> tuple[Unpriced, ...]:
         """Usage of the card's products in the period that no charge holds, for want of an entitled rate."""
         span = service_span(terms, period)
         if span is None:
             return ()
-        intervals, products = self._resolved(terms, period)
+        resolved, products = self._resolved(terms, period)
+        # Which groups lack a price, their pricing group keys say.
+        intervals = [msgspec.structs.replace(each, price_keys=(), reads_events=False) for each in resolved]
         services = {(p.metric_id, p.pricing_group_key): {span} for p in products if p.metric_id is not None}
         for interval in intervals:
             services[source_of(interval)].add(interval.span)
@@ -89,7 +103,11 @@ class RaterService:
         rates = [shelved.rate for shelved in self._shelf.rates(terms.tenant, terms.rate_card_id)]
         products = self._shelf.products(terms.tenant)
         named = dict.fromkeys(rate.product_id for rate in rates)
-        return resolve(terms, period, rates, products), [products[product_id] for product_id in named]
+        intervals = with_own_keys(
+            resolve(terms, period, rates, products),
+            lambda metric_id: self._metric(terms.tenant, metric_id).aggregation in ADDITIVE,
+        )
+        return intervals, [products[product_id] for product_id in named]
 
     def _metered(
         self, terms: ContractTerms, services: dict[Source, set[Span]], cuts: frozenset[datetime]
@@ -106,6 +124,27 @@ class RaterService:
         for (source, _), answer in zip(queries, answers, strict=True):
             usage[source] = Metered(usage[source].aggregation, usage[source].rows + answer.rows)
         return usage, answers[0] if answers else Usage((), ())
+
+    def _with_events(
+        self, terms: ContractTerms, intervals: Sequence[PriceInterval], usage: dict[Source, Metered], cut: Usage
+    ) -> dict[Source, Metered]:
+        """The usage with the events that prices read, as of the vector and the layers that usage is as of."""
+        out = dict(usage)
+        for source in dict.fromkeys(source_of(interval) for interval in intervals if interval.reads_events):
+            of_source = [each for each in intervals if source_of(each) == source and each.reads_events]
+            held = usage[source]
+            events = EventSource(
+                metric_id=source[0],
+                customers=terms.customer_keys,
+                spans=united(interval.span for interval in of_source),
+                keys=source[1],
+                numbers=numbers_of(interval.price for interval in of_source),
+                vector=cut.vector,
+                layers=cut.layers,
+            )
+            asked = Metered(held.aggregation, held.rows, event_source=events)
+            out[source] = with_events(asked, self._events, terms.tenant)
+        return out
 
     def _metric(self, tenant: str, metric_id: str) -> Metric:
         metric = self._usage.metric(tenant, metric_id)

@@ -13,8 +13,11 @@ from penstock.kernel.charge import ChargeSet
 from penstock.kernel.contract import ContractTerms
 from penstock.kernel.layer import Layer
 from penstock.kernel.meter import Metric
+from penstock.kernel.metered_event import EventPage, EventPlace, EventSource
 from penstock.kernel.usage import Usage, UsageQuery
 from penstock.kernel.window import Span
+
+EVENTS_PAGE_MAX = 20_000  # some 3 MB on the wire
 
 
 class UsageReader(Protocol):
@@ -33,6 +36,19 @@ class UsageReader(Protocol):
 
     def settled(self, through: datetime) -> bool:
         """Whether every event that can still be dated before `through` has been folded."""
+        ...
+
+
+class EventReader(Protocol):
+    """What the aggregator answers of single events to whoever prices them."""
+
+    def events(self, tenant: str, source: EventSource, after: EventPlace | None, limit: int) -> EventPage:
+        """The first events of `source` behind a place (from the beginning where None), at most `limit` of them.
+
+        `limit` may be lowered to `EVENTS_PAGE_MAX`. Short spans are read faster: what is behind a page of a span is
+        read for each of the span's pages. Raise `NotFound` for a metric, group key or layer that is not there, and
+        `BadRequest` for a metric whose events have no quantity of their own.
+        """
         ...
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
 from penstock.kernel.charge import Part
+from penstock.kernel.metered_event import UsedEvent
 from penstock.kernel.price import Bps
 from penstock.kernel.quantity import ZERO
 from penstock.rater.pricing.priced import Priced, summed
-from penstock.rater.pricing.used import UsedEvent
 
 
 def bps(price: Bps, events: Sequence[UsedEvent]) -> Priced:

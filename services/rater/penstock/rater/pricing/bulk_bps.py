@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from penstock.kernel.metered_event import UsedEvent
 from penstock.kernel.price import BulkBps, Tier
 from penstock.kernel.quantity import ZERO
 from penstock.rater.pricing.bps import capped
 from penstock.rater.pricing.priced import Priced, summed
 from penstock.rater.pricing.tiers import fault_of
-from penstock.rater.pricing.used import UsedEvent
 
 
 def fault_of_bulk_bps(price: BulkBps) -> str | None:

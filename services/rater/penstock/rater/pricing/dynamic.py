@@ -6,10 +6,18 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
 from penstock.kernel.charge import Part
+from penstock.kernel.metered_event import UsedEvent
 from penstock.kernel.price import Brings, Dynamic
 from penstock.kernel.quantity import ZERO
 from penstock.rater.pricing.priced import Priced, summed
-from penstock.rater.pricing.used import UsedEvent
+
+
+def fault_of_dynamic(price: Dynamic) -> str | None:
+    """Why no event can bring anything, or None where it can."""
+    name = price.property
+    if not name or any(letter in '"\\' or ord(letter) < 32 for letter in name):
+        return "property must be the name of a property, without quotes, backslashes and control characters"
+    return None
 
 
 def dynamic(price: Dynamic, events: Sequence[UsedEvent]) -> Priced:

@@ -10,6 +10,7 @@ from penstock.kernel.price import (
     Bounded,
     BulkBps,
     Discounted,
+    Dynamic,
     EachGroup,
     LargestGroup,
     Matrix,
@@ -25,6 +26,7 @@ from penstock.kernel.price import (
 from penstock.rater.pricing.bounded import fault_of_bounded
 from penstock.rater.pricing.bulk_bps import fault_of_bulk_bps
 from penstock.rater.pricing.discounted import fault_of_discounted
+from penstock.rater.pricing.dynamic import fault_of_dynamic
 from penstock.rater.pricing.group_keys import fault_of_keys
 from penstock.rater.pricing.matrix import fault_of_matrix
 from penstock.rater.pricing.package import fault_of_size
@@ -49,6 +51,7 @@ FAULTS: dict[type[Price], Callable[[Any], str | None]] = {
     Discounted: fault_of_discounted,
     Percentage: fault_of_percentage,
     BulkBps: fault_of_bulk_bps,
+    Dynamic: fault_of_dynamic,
 }
 
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from penstock.kernel.meter import GroupValue
+from penstock.kernel.metered_event import UsedEvent
 from penstock.kernel.price import GroupValues
 from penstock.kernel.quantity import ZERO
-from penstock.rater.pricing.used import Groups, Used, UsedEvent
+from penstock.rater.pricing.used import Groups, Used
 
 Values = tuple[GroupValue, ...]
 
@@ -34,6 +35,11 @@ def split(used: Used, keys: Sequence[str]) -> dict[Values, Used]:
     for event in used.by_event:
         events.setdefault(values_of(event.groups, keys), []).append(event)
     return {values: Used(by_event=tuple(events[values])) for values in sorted(events, key=_place)}
+
+
+def in_order(group: GroupValues) -> tuple[tuple[bool, str], ...]:
+    """By the text of the values, and what has none first: where groups are told, they are told in this order."""
+    return _place(tuple(value for _, value in group))
 
 
 def values_of(group: GroupValues, keys: Sequence[str]) -> Values:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from penstock.kernel.charge import Part
+from penstock.kernel.metered_event import UsedEvent
 from penstock.kernel.price import (
     Bounded,
     Bps,
@@ -47,7 +48,7 @@ from penstock.rater.pricing.priced import NOTHING, Priced
 from penstock.rater.pricing.scaled_groups import scaled_groups
 from penstock.rater.pricing.threshold_total import threshold_total
 from penstock.rater.pricing.tiered_package import tiered_package
-from penstock.rater.pricing.used import Groups, Used, UsedEvent
+from penstock.rater.pricing.used import Groups, Used
 from penstock.rater.pricing.volume import volume
 from penstock.rater.pricing.volume_minimum import volume_minimum
 
@@ -111,6 +112,22 @@ def amount_between(start: Decimal, end: Decimal, price: Price) -> Priced:
     """
     before, after = _reached(price, start), _reached(price, end)
     return Priced(after.amount - before.amount, _difference(before.parts, after.parts))
+
+
+@exact
+def amount_from(before: Used, after: Used, price: Price) -> Priced:
+    """What was used costs between two readings of a period, as `amount_between` does of a counter.
+
+    Nothing costs nothing: no unit, no group, or no event.
+    """
+    first, last = _so_far(price, before), _so_far(price, after)
+    return Priced(last.amount - first.amount, _difference(first.parts, last.parts))
+
+
+def _so_far(price: Price, used: Used) -> Priced:
+    if used.quantity is not None:
+        return _reached(price, used.quantity)
+    return amount_of(price, used) if used.by_group or used.by_event else NOTHING
 
 
 def _reached(price: Price, total: Decimal) -> Priced:

@@ -7,10 +7,10 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from penstock.kernel.charge import Part
+from penstock.kernel.metered_event import UsedEvent
 from penstock.kernel.price import Percentage
 from penstock.kernel.quantity import ZERO
 from penstock.rater.pricing.priced import Priced, summed
-from penstock.rater.pricing.used import UsedEvent
 
 
 def fault_of_percentage(price: Percentage) -> str | None:

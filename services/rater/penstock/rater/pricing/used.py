@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from decimal import Decimal
 
 import msgspec
 
+from penstock.kernel.metered_event import UsedEvent
 from penstock.kernel.price import GroupValues
 from penstock.kernel.quantity import ZERO
 
 Groups = Mapping[GroupValues, Decimal]
-
-
-class UsedEvent(msgspec.Struct, frozen=True):
-    """What one event used. `rate` is what it brings itself, in major units: its unit price, or its amount."""
-
-    at: datetime
-    id: str
-    quantity: Decimal
-    groups: GroupValues = ()
-    rate: Decimal | None = None
 
 
 class Used(msgspec.Struct, frozen=True):
@@ -53,3 +43,22 @@ class Used(msgspec.Struct, frozen=True):
         if self.by_event is None:
             raise ValueError("this price reads the events themselves")
         return sorted(self.by_event, key=lambda event: (event.at, event.id))
+
+    def plus(self, later: Used) -> Used:
+        """What was used in two stretches of a period, of which as much is known. Call in the exact context."""
+        if self.by_event is not None and later.by_event is not None:
+            return Used(by_event=self.by_event + later.by_event)
+        if self.by_group is not None and later.by_group is not None:
+            groups = dict(self.by_group)
+            for group, quantity in later.by_group.items():
+                groups[group] = groups.get(group, ZERO) + quantity
+            return Used(by_group=groups)
+        return Used(quantity=self.total + later.total)
+
+    def known_by(self, reads: str) -> Used:
+        """As much of it as a price reads: quantity, groups or events; no more than is known."""
+        if reads == "quantity" and self.quantity is None:
+            return Used(quantity=self.total)
+        if reads == "groups" and self.by_event is not None:
+            return Used(by_group=dict(self.groups))
+        return self
