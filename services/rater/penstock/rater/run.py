@@ -5,6 +5,7 @@ Nothing is kept between two calls: what depends on changed cells is computed aga
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -18,7 +19,7 @@ from penstock.kernel.price import PriceInterval
 from penstock.kernel.problems import NotFound
 from penstock.kernel.usage import Usage, UsageQuery
 from penstock.kernel.window import Span
-from penstock.rater.definitions import Product
+from penstock.rater.definitions import Product, Rate
 from penstock.rater.quantity_source import spans_to_ask
 from penstock.rater.rate import Metered, Source, rate, source_of
 from penstock.rater.rate_card import resolve, service_span
@@ -40,12 +41,27 @@ class RaterService:
         The vector is empty where nothing is priced in the period, since then no usage was read. Raise
         `StoreUnavailable` where usage moves faster than it can be read.
         """
-        intervals, _ = self._resolved(terms, period)
+        [charge_set] = self.charge_sets([(terms, self.rates(terms))], period, cuts)
+        return charge_set
+
+    def charge_sets(
+        self, asked: Sequence[tuple[ContractTerms, Sequence[Rate]]], period: Span, cuts: frozenset[datetime]
+    ) -> list[ChargeSet]:
+        """`charges` of several terms of one contract, each with the rates of its card: all of one vector."""
+        products = self._shelf.products(asked[0][0].tenant)
+        resolved = [resolve(terms, period, rates, products) for terms, rates in asked]
         services: dict[Source, set[Span]] = {}
-        for interval in intervals:
+        for interval in itertools.chain.from_iterable(resolved):
             services.setdefault(source_of(interval), set()).add(interval.span)
-        usage, cut = self._metered(terms, services, cuts)
-        return ChargeSet(terms.contract_id, period, cut.vector, rate(intervals, usage, cuts), cut.layers)
+        usage, cut = self._metered(asked[0][0], services, cuts)
+        return [
+            ChargeSet(terms.contract_id, period, cut.vector, rate(intervals, usage, cuts), cut.layers)
+            for (terms, _), intervals in zip(asked, resolved, strict=True)
+        ]
+
+    def rates(self, terms: ContractTerms) -> list[Rate]:
+        """The rates of the terms' card, in the order in which they were added."""
+        return [shelved.rate for shelved in self._shelf.rates(terms.tenant, terms.rate_card_id)]
 
     def unpriced(self, terms: ContractTerms, period: Span) -> tuple[Unpriced, ...]:
         """Usage of the card's products in the period that no charge holds, for want of an entitled rate."""
@@ -79,7 +95,7 @@ class RaterService:
         return {product_id: self._shelf.product(tenant, product_id).name for product_id in product_ids}
 
     def _resolved(self, terms: ContractTerms, period: Span) -> tuple[tuple[PriceInterval, ...], list[Product]]:
-        rates = [shelved.rate for shelved in self._shelf.rates(terms.tenant, terms.rate_card_id)]
+        rates = self.rates(terms)
         products = self._shelf.products(terms.tenant)
         named = dict.fromkeys(rate.product_id for rate in rates)
         return resolve(terms, period, rates, products), [products[product_id] for product_id in named]

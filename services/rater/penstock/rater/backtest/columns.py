@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from penstock.kernel.quantity import ZERO
+
 Column = npt.NDArray[Any]
 
 # Sums and differences of two numbers below it, and twice their rounding, are still in int64.
@@ -31,6 +33,13 @@ class Scale(NamedTuple):
     def units(self, value: Decimal) -> int:
         return int(value.scaleb(self.unit_digits))
 
+    def units_of(self, values: Iterable[Decimal]) -> list[int]:
+        """`units` of many: multiplied, which takes two thirds of the time."""
+        if not self.unit_digits:
+            return [int(value) for value in values]
+        power = Decimal(10) ** self.unit_digits
+        return [int(value * power) for value in values]
+
     def price(self, value: Decimal) -> int:
         return int(value.scaleb(self.price_digits))
 
@@ -39,9 +48,13 @@ class Scale(NamedTuple):
 
 
 def digits_of(values: Iterable[Decimal]) -> int:
-    """How many digits after the point write every one of `values`."""
-    exponents = (value.as_tuple().exponent for value in values)
-    return max((-exponent for exponent in exponents if isinstance(exponent, int) and exponent < 0), default=0)
+    """How many digits after the point write every one of `values`. Call inside the exact context.
+
+    An exact sum has as many as the finest of what it sums, and adding is a tenth of the work of looking at each.
+    """
+    exponent = sum(values, ZERO).as_tuple().exponent
+    assert isinstance(exponent, int), "a quantity is finite"
+    return -exponent
 
 
 def column(numbers: Sequence[int], bound: int) -> Column:

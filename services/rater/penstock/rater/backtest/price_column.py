@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from decimal import Decimal
 
@@ -21,9 +22,9 @@ def steps_between(price: AnyPrice, starts: Sequence[Decimal], ends: Sequence[Dec
     model = COLUMN_MODELS.get(type(price))
     if model is None:
         return [_steps(price, start, end) for start, end in zip(starts, ends, strict=True)]
-    scale = Scale(digits_of([*model.units(price), *starts, *ends]), digits_of(model.prices(price)))
-    before, after = [scale.units(start) for start in starts], [scale.units(end) for end in ends]
-    most = max((1, *map(abs, before), *map(abs, after)))
+    scale = Scale(digits_of(itertools.chain(model.units(price), starts, ends)), digits_of(model.prices(price)))
+    before, after = scale.units_of(starts) if any(starts) else [0], scale.units_of(ends)
+    most = max(1, *map(abs, before), *map(abs, after))
     # A difference of two amounts, in steps that may be finer than the amount, and what rounding adds.
     finer = 10 ** max(price.unit.decimals - scale.amount_digits, 0)
     step = 10 ** max(scale.amount_digits - price.unit.decimals, 0)
