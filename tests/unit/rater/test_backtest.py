@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import msgspec
@@ -38,6 +38,13 @@ from unit.rater.rating import (
 from unit.rater.trying import MAY, Rater, tried
 
 DRAFT = Draft(rate_card_id="draft-card")
+RATE = '{"product_id": "%s", "entitled": true, "rate_type": "%s", "price": %s, "starting_at": "%sT00:00:00Z"}'
+
+
+def written(product_id: str, rate_type: str, price: int, starting_on: str = "2026-01-01") -> Draft:
+    """One rate as addRates takes it, in cents."""
+    rate = RATE % (product_id, rate_type, price, starting_on)
+    return Draft(rates=b'{"rates": [%s]}' % rate.encode())
 
 
 def drafted(id: str, price: AnyPrice, **fields: object) -> Rate:
@@ -46,7 +53,8 @@ def drafted(id: str, price: AnyPrice, **fields: object) -> Rate:
 
 def a_book() -> Rater:
     """Tokens for 5 cents, and in the draft for 10 cents up to 100 and 2 cents beyond."""
-    rater = Rater([a_product()], [a_rate(), drafted("draft", graduated_usd(("100", "0.10"), (None, "0.02")))], a_metric())
+    tiers = graduated_usd(("100", "0.10"), (None, "0.02"))
+    rater = Rater([a_product()], [a_rate(), drafted("draft", tiers)], a_metric())
     rater.usage.events["metric-1"] = [
         Used(june(2), "100", customer="customer-1"),
         Used(june(20), "900", customer="customer-1"),
@@ -67,7 +75,7 @@ def test_every_contract_and_period_says_what_it_cost_and_would_cost() -> None:
 
 
 def test_a_book_against_its_own_card_differs_nowhere() -> None:
-    rows = a_book().trials.backtest([tried(1), tried(2, MAY, JUNE)], Draft(rate_card_id="card-1"))
+    rows = a_book().trials.backtest("tenant-1", [tried(1), tried(2, MAY, JUNE)], Draft(rate_card_id="card-1"))
 
     assert [row.old for row in rows] == [row.new for row in rows] == [(50,), (15, 2)]
 
@@ -87,12 +95,13 @@ def test_an_override_alone_is_tried_on_the_contracts_own_card() -> None:
 
 
 def test_rates_that_are_written_out_are_a_whole_card_or_are_added_to_the_named_one() -> None:
-    rate = b'{"product_id": "tokens", "entitled": true, "rate_type": "FLAT", "price": 7, "starting_at": "2026-06-15T00:00:00Z"}'
-    written = b'{"rates": [' + rate + b"]}"
+    rate = "tokens", "FLAT", 7, "2026-06-15"
 
-    assert a_book().amounts(Draft(rates=written), tried(1)) == [("contract-1", ["50.00"], ["63.00"])]  # 900 x 0.07
-    on_top = Draft(rate_card_id="card-1", rates=written)
-    assert a_book().amounts(on_top, tried(1)) == [("contract-1", ["50.00"], ["68.00"])]  # and 100 x 0.05
+    whole = a_book().amounts(written(*rate), tried(1))
+    on_top = a_book().amounts(msgspec.structs.replace(written(*rate), rate_card_id="card-1"), tried(1))
+
+    assert whole == [("contract-1", ["50.00"], ["63.00"])]  # 900 x 0.07
+    assert on_top == [("contract-1", ["50.00"], ["68.00"])]  # and 100 x 0.05
 
 
 def test_a_price_change_inside_a_period_goes_on_with_the_counter() -> None:
@@ -129,9 +138,9 @@ def test_two_contracts_of_one_customer_each_price_its_usage() -> None:
 
 def test_the_whole_page_is_read_in_one_cut_and_few_queries() -> None:
     rater = a_book()
-    months = [Span(datetime(2025, m, 1, tzinfo=JUNE.start.tzinfo), datetime(2025, m + 1, 1, tzinfo=JUNE.start.tzinfo)) for m in range(1, 12)]
+    months = [Span(*(datetime(2025, number + each, 1, tzinfo=UTC) for each in (0, 1))) for number in range(1, 12)]
 
-    rater.trials.backtest([tried(n, *months) for n in range(1, 1_501)], DRAFT)
+    rater.trials.backtest("tenant-1", [tried(n, *months) for n in range(1, 1_501)], DRAFT)
 
     assert rater.usage.cuts == 1
     assert [(len(query.customers), len(query.spans)) for query in rater.usage.owned] == [(1_000, 11), (500, 11)]
@@ -163,23 +172,22 @@ def test_a_price_in_yen_and_one_in_dollars_are_rows_of_their_own() -> None:
     rater = Rater([a_product(), a_product("calls")], rates, a_metric())
     rater.usage.events["metric-1"] = [Used(june(2), "3")]
 
-    found = rater.trials.backtest([tried(1)], DRAFT)
+    found = rater.trials.backtest("tenant-1", [tried(1)], DRAFT)
 
-    assert [(row.unit.name, row.old, row.new) for row in found] == [("JPY", (5,), (5,)), ("USD (cents)", (Decimal("0.15"),), (0,))]
+    assert [row.unit for row in found] == [CURRENCIES["JPY"], USD]
+    assert [(str(row.old[0]), str(row.new[0])) for row in found] == [("5", "5"), ("0.15", "0")]
 
 
 def test_a_draft_in_another_currency_is_refused_by_name() -> None:
     rates = [a_rate(), drafted("draft", PerUnit(CURRENCIES["EUR"], Decimal(1)))]
     rater = Rater([a_product()], rates, a_metric())
 
-    for ask in (rater.trials.backtest, lambda all_tried, draft: rater.trials.preview(all_tried[0].terms, JUNE, draft)):
-        with pytest.raises(Unprocessable, match="EUR.*contract-1.*USD") as refused:
-            ask([tried(1)], DRAFT)
+    with pytest.raises(Unprocessable, match=r"EUR.*contract-1.*USD") as of_book:
+        rater.trials.backtest("tenant-1", [tried(1)], DRAFT)
+    with pytest.raises(Unprocessable, match=r"EUR.*contract-1.*USD") as of_one:
+        rater.trials.preview(tried(1).terms, JUNE, DRAFT)
 
-        assert refused.value.field == "rate_card_id"
-
-
-RATE = '{"product_id": "%s", "entitled": true, "rate_type": "%s", "price": %s, "starting_at": "2026-01-01T00:00:00Z"}'
+    assert (of_book.value.field, of_one.value.field) == ("rate_card_id", "rate_card_id")
 
 
 @pytest.mark.parametrize(
@@ -188,16 +196,16 @@ RATE = '{"product_id": "%s", "entitled": true, "rate_type": "%s", "price": %s, "
         (Draft(rate_card_id="nowhere"), NotFound, "rate_card_id"),
         (Draft(rates=b'{"rates": []}'), BadRequest, "rates"),
         (Draft(rates=b'{"rates": [{}]}'), BadRequest, "rates[0]"),
-        (Draft(rates=b'{"rates": [%s]}' % (RATE % ("nothing", "FLAT", 1)).encode()), NotFound, "rates[0].product_id"),
-        (Draft(rates=b'{"rates": [%s]}' % (RATE % ("tokens", "FLAT", -1)).encode()), BadRequest, "rates[0].price"),
-        (Draft(rates=b'{"rates": [%s]}' % (RATE % ("tokens", "ODD", 1)).encode()), Unprocessable, "rates[0].rate_type"),
+        (written("nothing", "FLAT", 1), NotFound, "rates[0].product_id"),
+        (written("tokens", "FLAT", -1), BadRequest, "rates[0].price"),
+        (written("tokens", "ODD", 1), Unprocessable, "rates[0].rate_type"),
     ],
 )
 def test_a_draft_that_cannot_be_is_refused_by_the_name_of_its_field(
     draft: Draft, kind: type[Problem], field: str
 ) -> None:
     with pytest.raises(kind) as refused:
-        a_book().trials.backtest([tried(1)], draft)
+        a_book().trials.backtest("tenant-1", [tried(1)], draft)
 
     assert refused.value.field == field
 
@@ -291,7 +299,8 @@ def contracts(draw: st.DrawFn, number: int) -> Tried:
 @st.composite
 def used(draw: st.DrawFn, values: st.SearchStrategy[str]) -> list[Used]:
     customers = st.sampled_from(["customer-1", "alias-1", "customer-2", "somebody else"])
-    return [Used(draw(st.one_of(turns, quarters)), draw(values), customer=draw(customers)) for _ in range(draw(st.integers(0, 8)))]
+    events = range(draw(st.integers(0, 8)))
+    return [Used(draw(st.one_of(turns, quarters)), draw(values), customer=draw(customers)) for _ in events]
 
 
 @given(
@@ -313,7 +322,7 @@ def test_any_book_comes_to_what_the_rater_charges_one_by_one(
     rater = Rater(products, [*old, *new, drafted("free", usd("0"))], *metrics)
     rater.usage.events = {"metric-1": values, "metric-2": names, "metric-3": values}
 
-    rows = {row.contract_id: row for row in rater.trials.backtest(book, DRAFT)}
+    rows = {row.contract_id: row for row in rater.trials.backtest("tenant-1", book, DRAFT)}
 
     for each in book:
         of_draft = Tried(msgspec.structs.replace(each.terms, rate_card_id="draft-card"), each.periods)

@@ -65,7 +65,7 @@ class Rater:
 
     def amounts(self, draft: Draft, *tried: Tried) -> list[tuple[str, list[str], list[str]]]:
         """Contract, old and new of each row, as text."""
-        rows = self.trials.backtest(tried, draft)
+        rows = self.trials.backtest("tenant-1", tried, draft)
         return [(row.contract_id, [str(each) for each in row.old], [str(each) for each in row.new]) for row in rows]
 
     @exact

@@ -96,8 +96,8 @@ class Backtesting(Protocol):
         """The charges of one period by the contract's terms and by the draft, of one vector."""
         ...
 
-    def backtest(self, tried: Sequence[Tried], draft: Draft) -> tuple[Compared, ...]:
-        """In the order of `tried`, which are of one tenant; one for each unit in which a contract is priced."""
+    def backtest(self, tenant: str, tried: Sequence[Tried], draft: Draft) -> tuple[Compared, ...]:
+        """In the order of `tried`, contracts of the tenant; one for each unit in which a contract is priced."""
         ...
 
 

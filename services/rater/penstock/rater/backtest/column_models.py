@@ -78,7 +78,8 @@ def _package_bound(price: Package, most: int, scale: Scale) -> int:
 
 def _package(price: Package, totals: Column, most: int, scale: Scale) -> Column:
     over = np.maximum(totals - scale.units(price.free), 0)
-    return -(-over // scale.units(price.size)) * scale.amount(price.package_price)
+    amounts: Column = -(-over // scale.units(price.size)) * scale.amount(price.package_price)
+    return amounts
 
 
 COLUMN_MODELS: dict[type[Price], ColumnModel] = {

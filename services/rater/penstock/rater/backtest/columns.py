@@ -1,4 +1,4 @@
-"""Exact numbers as columns: whole numbers of a common power of ten, in int64 where a bound proves that nothing overflows.
+"""Exact numbers as columns: whole numbers at a common power of ten, in int64 where a bound proves that none overflows.
 
 Where it does not, the same column holds Python's own integers, which have no end: slower, and no less exact.
 """
@@ -65,7 +65,9 @@ def column(numbers: Sequence[int], bound: int) -> Column:
 def in_steps(amounts: Column, digits: int, decimals: int) -> Column:
     """Amounts with so many digits after the point as whole smallest steps, half away from zero: `round_to_step`."""
     if digits <= decimals:
-        return amounts * 10 ** (decimals - digits)
+        finer: Column = amounts * 10 ** (decimals - digits)
+        return finer
     step = 10 ** (digits - decimals)
-    rounded = (np.abs(amounts) + step // 2) // step
-    return np.where(amounts < 0, -rounded, rounded)
+    rounded: Column = (np.abs(amounts) + step // 2) // step
+    signed: Column = np.where(amounts < 0, -rounded, rounded)
+    return signed

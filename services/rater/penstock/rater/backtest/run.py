@@ -45,11 +45,11 @@ class BacktestService:
         self._rating = rating
 
     def preview(self, terms: ContractTerms, period: Span, draft: Draft) -> Preview:
-        [case] = self._cases((Tried(terms, (period,)),), draft)
+        [case] = self._cases(terms.tenant, (Tried(terms, (period,)),), draft)
         return Preview(*self._rating.charge_sets([case.old, case.new], period, frozenset()))
 
-    def backtest(self, tried: Sequence[Tried], draft: Draft) -> tuple[Compared, ...]:
-        cases = self._cases(tried, draft)
+    def backtest(self, tenant: str, tried: Sequence[Tried], draft: Draft) -> tuple[Compared, ...]:
+        cases = self._cases(tenant, tried, draft)
         columnar = [case for case in cases if case.pair.is_columnar]
         old, new = self._by_column(columnar)
         rows: dict[str, list[Compared]] = {}
@@ -60,11 +60,8 @@ class BacktestService:
                 rows[case.tried.terms.contract_id] = _rows(case, *self._one_by_one(case), 0)
         return tuple(row for each in tried for row in rows[each.terms.contract_id])
 
-    def _cases(self, tried: Sequence[Tried], draft: Draft) -> list[_Case]:
-        """Raise what the port raises."""
-        if not tried:
-            return []
-        tenant = tried[0].terms.tenant
+    def _cases(self, tenant: str, tried: Sequence[Tried], draft: Draft) -> list[_Case]:
+        """Raise what the port raises, where there is nothing to try the draft on too."""
         card, plans = DraftCard(self._shelf, tenant, draft), Plans(self._shelf.products(tenant))
         rates: dict[str, Sequence[Rate]] = {}
         pairs: dict[tuple[int, int], Pair] = {}  # contracts of the same two plans share one
