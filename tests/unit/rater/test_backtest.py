@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.app.services import BACKTESTING
 from penstock.kernel.backtest import Draft, Tried
 from penstock.kernel.contract import Override, Specifier
 from penstock.kernel.meter import Aggregation
@@ -222,6 +223,22 @@ def test_a_preview_has_the_charges_of_both_terms_of_one_vector() -> None:
         (2, "18.00"),
     ]
     assert found.new.charges[0].alternatives[0].origin["rate_card_id"] == "draft-card"
+
+
+def test_a_draft_and_what_comes_of_it_cross_to_another_process_as_they_are() -> None:
+    rater = a_book()
+    overrides = (a_multiplier("half", "0.5"), a_tiered("tiers", ("10", "0.9"), (None, "0.8")))
+    draft = Draft("draft-card", b'{"rates": []}', overrides, keeps_overrides=False)
+    preview, backtest = BACKTESTING.methods
+
+    asked = ["tenant-1", [tried(1, MAY, JUNE), tried(2, overrides=overrides)], draft]
+
+    assert list(backtest.decode_arguments(backtest.encode_arguments(*asked))) == asked
+    for method, answer in (
+        (preview, rater.trials.preview(some_terms(), JUNE, DRAFT)),
+        (backtest, rater.trials.backtest("tenant-1", [tried(1), tried(2)], DRAFT)),
+    ):
+        assert method.decode_result(msgspec.msgpack.encode(answer)) == answer
 
 
 def test_all_that_an_interval_says_is_known_to_the_batch_path() -> None:

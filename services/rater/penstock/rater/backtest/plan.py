@@ -29,6 +29,7 @@ UNDERSTOOD = frozenset(
         *("span", "price", "origin"),
     }
 )
+_MORE = [field for field in msgspec.structs.fields(PriceInterval) if field.name not in UNDERSTOOD]
 
 
 class Slot(msgspec.Struct, frozen=True, eq=False):
@@ -83,9 +84,8 @@ class Plan:
 
 def is_columnar(interval: PriceInterval) -> bool:
     """Whether all that the interval says is understood, and its price reads a quantity."""
-    for field in msgspec.structs.fields(interval):
-        if field.name not in UNDERSTOOD and getattr(interval, field.name) != field.default:
-            return False
+    if any(getattr(interval, field.name) != field.default for field in _MORE):
+        return False
     return reads_of(interval.price) == "quantity"
 
 
