@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.app.services import BACKTESTING
-from penstock.kernel.backtest import Draft, Tried
+from penstock.kernel.backtest import Compared, Draft, Tried
 from penstock.kernel.contract import Override, Specifier
 from penstock.kernel.meter import Aggregation
 from penstock.kernel.money import CURRENCIES, USD
 from penstock.kernel.price import AnyPrice, Discounted, Package, PerUnit, PriceInterval, Tier, Volume
 from penstock.kernel.problems import BadRequest, NotFound, Problem, Unprocessable
+from penstock.kernel.quantity import ZERO
 from penstock.kernel.window import Span
 from penstock.rater.backtest.plan import UNDERSTOOD
 from penstock.rater.definitions import Rate
@@ -343,6 +344,7 @@ def test_any_book_comes_to_what_the_rater_charges_one_by_one(
 
     for each in book:
         of_draft = Tried(msgspec.structs.replace(each.terms, rate_card_id="draft-card"), each.periods)
-        row = rows[each.terms.contract_id]
+        nothing = Compared(each.terms.contract_id, USD, *[(ZERO,) * len(each.periods)] * 2)  # no price, and no row
+        row = rows.get(each.terms.contract_id, nothing)
         assert list(row.old) == rater.by_rate(each)
         assert list(row.new) == rater.by_rate(of_draft)

@@ -29,23 +29,29 @@ class Sheet:
         chained: list[tuple[Slot, Decimal]] = []
         for slot, quantity in used.items():
             if slot.is_alone:
-                self._put(contract, slot, ZERO, quantity)
+                starts, ends, places = self._of_slot.get(slot) or self._columns_of(slot)
+                starts.append(ZERO)
+                ends.append(quantity)
+                places.append((contract, slot.period))
             else:
                 chained.append((slot, quantity))
+        if chained:
+            self._add_chained(contract, chained)
+
+    def _add_chained(self, contract: int, chained: list[tuple[Slot, Decimal]]) -> None:
+        """Charges of one product and period go on counting where the one before ended."""
         counters: dict[tuple[int, Chain], Decimal] = {}
         for slot, quantity in sorted(chained, key=lambda held: held[0].span):
             counter = counters.get((slot.period, slot.chain), ZERO)
-            self._put(contract, slot, counter, counter + quantity)
             counters[slot.period, slot.chain] = counter + quantity
+            starts, ends, places = self._of_slot.get(slot) or self._columns_of(slot)
+            starts.append(counter)
+            ends.append(counter + quantity)
+            places.append((contract, slot.period))
 
-    def _put(self, contract: int, slot: Slot, start: Decimal, end: Decimal) -> None:
-        columns = self._of_slot.get(slot)
-        if columns is None:
-            columns = self._of_slot[slot] = self._columns.setdefault(slot.price, ([], [], []))
-        starts, ends, places = columns
-        starts.append(start)
-        ends.append(end)
-        places.append((contract, slot.period))
+    def _columns_of(self, slot: Slot) -> _Columns:
+        columns = self._of_slot[slot] = self._columns.setdefault(slot.price, ([], [], []))
+        return columns
 
     def totals(self) -> Totals:
         """The rounded charges of each contract and period, by unit, added up in major units."""
