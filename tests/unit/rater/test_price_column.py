@@ -70,6 +70,8 @@ def by_column(price: AnyPrice, starts: list[Decimal], ends: list[Decimal]) -> li
 @given(prices(), st.lists(st.tuples(st.one_of(st.just(ZERO), QUANTITIES), QUANTITIES), max_size=6))
 @example(Graduated(USD, (Tier(None, Decimal("0.005")),)), [(ZERO, Decimal(1)), (Decimal(1), ZERO)])
 @example(Graduated(USD, (Tier(None, HUGE, HUGE),)), [(ZERO, ZERO)])
+@example(Graduated(USD, (Tier(None, ZERO, HUGE),)), [(ZERO, Decimal(1)), (ZERO, Decimal(-1))])
+@example(Package(USD, HUGE, Decimal("0.01"), HUGE), [(ZERO, Decimal(1)), (ZERO, HUGE)])
 def test_a_column_is_priced_as_each_of_its_rows_is(price: AnyPrice, rows: list[tuple[Decimal, Decimal]]) -> None:
     starts, ends = [start for start, _ in rows], [end for _, end in rows]
 

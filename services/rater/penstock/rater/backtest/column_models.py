@@ -20,7 +20,8 @@ from penstock.rater.backtest.columns import Column, Scale
 class ColumnModel(NamedTuple):
     """`units` and `prices` are the price's parameters of each kind, which say how fine the column must be.
 
-    `bound` and `amounts` take the price, the greatest total or all of them, in the column's scale.
+    `bound` and `amounts` take the price, the greatest total or all of them, in the column's scale. Totals are zero or
+    more but for PER_UNIT, and one of zero costs nothing.
     """
 
     units: Callable[[Any], Iterable[Decimal]]

@@ -37,10 +37,8 @@ def steps_between(price: AnyPrice, starts: Sequence[Decimal], ends: Sequence[Dec
 
 
 def _reached(model: ColumnModel, price: AnyPrice, totals: Column, most: int, scale: Scale) -> Column:
-    """A total below zero is free, but PER_UNIT charges the negative amount; nothing used costs nothing."""
-    if isinstance(price, PerUnit):
-        return model.amounts(price, totals, most, scale)
-    return np.where(totals > 0, model.amounts(price, np.maximum(totals, 0), most, scale), 0)
+    """A total below zero is free, but PER_UNIT charges the negative amount."""
+    return model.amounts(price, totals if isinstance(price, PerUnit) else np.maximum(totals, 0), most, scale)
 
 
 def _steps(price: AnyPrice, start: Decimal, end: Decimal) -> int:
