@@ -150,6 +150,17 @@ def test_a_preview_shows_both_sides_with_their_explanations(book: Book) -> None:
 BACKWARDS = {"starting_on": SPAN["ending_before"], "ending_before": SPAN["starting_on"]}
 
 
+@pytest.mark.parametrize("route", ["backtest", "preview"])
+def test_a_draft_is_refused_where_there_is_nothing_to_try_it_on_too(book: Book, route: str) -> None:
+    long_ago = {"starting_on": "2020-01-01T00:00:00Z", "ending_before": "2020-02-01T00:00:00Z"}
+    whose = {"customer_id": book.customers["ann"], "contract_id": book.contracts["ann"]}
+    body = long_ago | (whose if route == "preview" else {}) | {"rate_card_id": "nowhere"}
+
+    answer = book.server.raw.post(f"/v1/contracts/{route}", body)
+
+    assert (answer.status, answer.json["field"]) == (404, "rate_card_id"), answer
+
+
 @pytest.mark.parametrize(
     ("body", "status", "field"),
     [

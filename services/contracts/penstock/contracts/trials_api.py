@@ -42,6 +42,8 @@ class TrialsApi:
         periods = periods_in(contract, span, self._service.clock.now())
         if len(periods) > PREVIEW_PERIODS_MAX:
             raise BadRequest(f"more than {PREVIEW_PERIODS_MAX} billing periods", field="ending_before")
+        if not periods:
+            self._trials.backtest(request.tenant, (), draft)  # a draft that cannot be is refused all the same
         terms = self._tried(request.tenant, contract, customer, periods).terms
         shown = [preview_view(self._trials.preview(terms, period, draft)) for period in periods]
         return {"data": {"customer_id": customer.id, "contract_id": contract.id, "periods": shown}}
