@@ -17,7 +17,7 @@ COMPLETE := $(VENV)/.complete
 SIDE_BY_SIDE := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo up test test-fast lint faults bench bench-kafka kafka clickhouse postgres proto clean
+.PHONY: help venv demo up test test-fast lint faults bench bench-kafka bench-rater kafka clickhouse postgres proto clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,8 +46,14 @@ faults: $(COMPLETE) ## 3,000 seeds in virtual time, then real processes and brok
 bench: $(RUNTIME) ## load a fresh server over every protocol, verify it, print how fast it is
 	@$(BIN)/python -m loadtest bench $(ARGS)
 
-bench-kafka: $(COMPLETE) ## the same through Kafka and ClickHouse, a process for each service
+bench-bench-rater: $(RUNTIME) ## price columns, a customer and a book of 10,000 customers; no server
+	@$(BIN)/python -m loadtest rater-bench $(ARGS)
+
+kafka: $(COMPLETE) ## the same through Kafka and ClickHouse, a process for each service
 	@$(BIN)/python -m loadtest bench-kafka $(ARGS)
+
+bench-rater: $(RUNTIME) ## price columns, a customer and a book of 10,000 customers; no server
+	@$(BIN)/python -m loadtest rater-bench $(ARGS)
 
 kafka: $(COMPLETE) ## an Apache Kafka for development; ARGS="--brokers 3 --data-dir penstock-data/kafka"
 	@$(BIN)/python -m deploy.dev.kafka $(ARGS)

@@ -1,4 +1,4 @@
-"""`python -m loadtest run | bench | bench-kafka | compare`: load a server, hold its count against what was sent."""
+"""`python -m loadtest run | bench | bench-kafka | rater-bench | compare`: load it, hold its count against the truth."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from loadtest import bench, compare, kafka_bench
+from loadtest import bench, compare, kafka_bench, rater_bench
 from loadtest.api import Unexpected, Unreachable
 from loadtest.drivers.base import Lost, Refused
 from loadtest.files import RESULTS, read_report, write_report
@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run_parser.add_argument("--out", type=Path, metavar="FILE.json", help=f"default: a new file in {RESULTS.name}/")
     bench.add_options(commands.add_parser("bench", help="the table of what this machine reaches"))
     kafka_bench.add_options(commands.add_parser("bench-kafka", help="the same through Kafka, a process per service"))
+    rater_bench.add_options(commands.add_parser("rater-bench", help="how fast the rater prices, without a server"))
     compare_parser = commands.add_parser("compare", help="the ratios of two runs, B to A")
     compare_parser.add_argument("a", type=Path, metavar="A.json")
     compare_parser.add_argument("b", type=Path, metavar="B.json")
@@ -40,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return bench.bench(given)
             case "bench-kafka":
                 return kafka_bench.bench_kafka(given)
+            case "rater-bench":
+                return rater_bench.rater_bench(given)
             case _:
                 return _compare(given)
     except (Unreachable, Unexpected, Refused, Lost, ValueError, OSError) as exc:

@@ -129,6 +129,7 @@ def asked_of_prices(ids: Mapping[str, str]) -> dict[str, tuple[str, Body | None]
     entry = {"id": ids["commit_id"], "segment_id": ids["segment_id"], "amount": 1, "reason": "mine"}
     product = {"name": "Mine", "type": "USAGE", "billable_metric_id": ids["metric_id"]}
     override = {"product_id": ids["product_id"], "rate_type": "flat", "price": 0}
+    month = {"starting_on": instant, "ending_before": rfc3339(start + timedelta(days=40))}
     return {
         "POST /v1/contract-pricing/products/create": (NOT_FOUND, product),
         "POST /v1/contract-pricing/products/get": (NOT_FOUND, {"id": ids["product_id"]}),
@@ -175,6 +176,8 @@ def asked_of_prices(ids: Mapping[str, str]) -> dict[str, tuple[str, Body | None]
         "POST /v2/contracts/get": (NOT_FOUND, contract),
         "POST /v1/contracts/list": (NOT_FOUND, customer),
         "POST /v2/contracts/list": (NOT_FOUND, customer),
+        "POST /v1/contracts/preview": (NOT_FOUND, contract | card | month),
+        "POST /v1/contracts/backtest": (NOT_FOUND, card | month),
         "POST /v1/contracts/customerBalances/list": (NOT_FOUND, customer),
         "POST /v1/contracts/customerBalances/getNetBalance": (NOT_FOUND, customer),
         "POST /v1/contracts/getBalance": (NOT_FOUND, customer),

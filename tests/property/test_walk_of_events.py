@@ -29,7 +29,7 @@ from penstock.kernel.quantity import exact
 from penstock.kernel.record import Kind, Vector
 from penstock.kernel.window import Span, to_us
 from penstock.log.memory import MemoryLog
-from penstock.rater.definitions import Product, ProductType, Rate
+from penstock.rater.definitions import Product, ProductType, Rate, RateCard
 from penstock.rater.price_answer import price_anything
 from penstock.rater.price_body import read_price
 from penstock.rater.run import RaterService
@@ -110,6 +110,7 @@ def charges_of(records: list[list[Body]], turn: datetime, cuts: frozenset[dateti
     metric = walk.define()
     walk.fold(records)
     shelf = Shelf(walk.catalog)
+    shelf.add_rate_card(TENANT, RateCard("card", "Card", DAY, "key"), ())
     for name, price in PRICES.items():
         for keys in [(), ("region",)] if name in LINEAR else [()]:
             product = f"{name}-by-region" if keys else name

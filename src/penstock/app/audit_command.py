@@ -52,7 +52,7 @@ def add_audit_command(commands: Any) -> None:
 def audit(given: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     try:
-        start, end = _instant(given.start, "--from"), _instant(given.end, "--to")
+        start, end = instant_of(given.start, "--from"), instant_of(given.end, "--to")
         if start >= end:
             raise ValueError("--to must be after --from")
         api_key = given.api_key or variable("API_KEY")
@@ -136,5 +136,6 @@ def say(line: str) -> None:
     sys.stdout.write(line + "\n")
 
 
-def _instant(text: str, option: str) -> datetime:
+def instant_of(text: str, option: str) -> datetime:
+    """An RFC 3339 instant, or a date of UTC. Raise `BadRequest` naming the option."""
     return parse_instant(f"{text}T00:00:00Z" if len(text) == len("2026-01-01") else text, option)

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from penstock.app.audit_command import add_audit_command, audit
+from penstock.app.backtest_command import add_backtest_command, backtest
 from penstock.app.clickhouse_dev.command import add_clickhouse_dev_command, clickhouse_dev
 from penstock.app.config import PREFIX, Config, from_environment
 from penstock.app.keys_command import add_keys_command, keys
@@ -34,6 +35,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "quarantine": quarantine,
     "repartition": repartition_command,
     "price": price,
+    "backtest": backtest,
 }
 _ROLE_HELP = {
     UP: ("run the whole pipeline in this process", "gateway, log, aggregator, rater and contracts in one process"),
@@ -110,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     add_quarantine_command(commands)
     add_repartition_command(commands)
     add_price_command(commands)
+    add_backtest_command(commands)
     return parser
 
 

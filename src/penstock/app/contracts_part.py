@@ -14,13 +14,13 @@ from penstock.contracts.clock import TestClock
 from penstock.contracts.http_api import ContractsService
 from penstock.kernel.ports.catalog import Catalog
 from penstock.kernel.ports.ledger import Ledger, Pools
-from penstock.kernel.ports.siblings import Rating, UsageReader
+from penstock.kernel.ports.siblings import Backtesting, Rating, UsageReader
 from penstock.rpc.server import Served
 from penstock.web.route import Route
 
 
 class ContractsPart(Part):
-    """`rating` is the rater and `usage` the aggregator, here or elsewhere."""
+    """`rating` and `backtesting` are the rater and `usage` the aggregator, here or elsewhere."""
 
     def __init__(
         self,
@@ -30,22 +30,25 @@ class ContractsPart(Part):
         ledger: Ledger,
         pools: Pools,
         rating: Rating,
+        backtesting: Backtesting,
         usage: UsageReader,
     ) -> None:
         config, clock = common.config, common.clock
         self._tables, self._interval_ms = tables, config.finalize_interval_ms
         test_clock = TestClock(clock, catalog) if config.test_clock else None
         self._service = ContractsService(catalog, ledger, rating, usage, test_clock or clock, test_clock, pools)
-        self.customers = self._service.customers
+        self.customers, self._backtesting = self._service.customers, backtesting
 
     @classmethod
-    async def open(cls, common: Common, rating: Rating, usage: UsageReader) -> ContractsPart:
+    async def open(
+        cls, common: Common, rating: Rating, backtesting: Backtesting, usage: UsageReader
+    ) -> ContractsPart:
         tables = Tables(common.config, "contracts")
         catalog, ledger, pools = await tables.catalog(), await tables.ledger(), await tables.pools()
-        return cls(common, tables, catalog, ledger, pools, rating, usage)
+        return cls(common, tables, catalog, ledger, pools, rating, backtesting, usage)
 
     def routes(self) -> Sequence[Route]:
-        return self._service.routes()
+        return [*self._service.routes(), *self._service.trial_routes(self._backtesting)]
 
     def served(self) -> Sequence[Served]:
         return [(CUSTOMERS, self.customers)]

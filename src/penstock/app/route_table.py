@@ -70,9 +70,11 @@ def aggregator_routes(
 def every_route() -> list[Route]:
     """Method, path, scope and owner of every route; no handler of it can be called."""
     elsewhere: Any = None
+    contracts = ContractsService(*[elsewhere] * 6)
     return [
         *gateway_routes(elsewhere),
         *aggregator_routes(*[elsewhere] * 12),
         *rater_routes(*[elsewhere] * 4),
-        *ContractsService(*[elsewhere] * 6).routes(),
+        *contracts.routes(),
+        *contracts.trial_routes(elsewhere),
     ]

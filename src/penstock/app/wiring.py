@@ -21,7 +21,7 @@ from penstock.app.pressure import FoldPressure
 from penstock.app.rater_part import RaterPart
 from penstock.app.route_table import every_route
 from penstock.app.runtime import Assemble, Assembly
-from penstock.app.services import CUSTOMERS, EVENTS, LAYERS, MEMORY, RATING, USAGE
+from penstock.app.services import BACKTESTING, CUSTOMERS, EVENTS, LAYERS, MEMORY, RATING, USAGE
 from penstock.app.settings import AGGREGATOR, CONTRACTS, GATEWAY, RATER, UP
 from penstock.app.siblings_part import CallsPart, KeysPart, SiblingsPart
 from penstock.kernel.problems import Refused
@@ -37,7 +37,7 @@ async def everything(common: Common) -> Assembly:
     log = await _log(common)  # first: its lock keeps a second process out of the whole folder
     aggregator = await AggregatorPart.open(common, log, range(log.identity.partitions), None)
     rater = await RaterPart.open(common, aggregator.usage, aggregator.events)
-    contracts = await ContractsPart.open(common, rater.rating, aggregator.usage)
+    contracts = await ContractsPart.open(common, rater.rating, rater.backtesting, aggregator.usage)
     room = FoldPressure(aggregator.runtime.owners, common.clock, config.fold_lag_ms_max).room
     gateway = await GatewayPart.open(common, log, aggregator.backfills, room)
     aggregator.meet(contracts.customers, gateway.gateway.memory)
@@ -89,8 +89,8 @@ async def contracts_alone(common: Common) -> Assembly:
     """Customers, contracts, balances and invoices."""
     siblings = SiblingsPart(common, needed=(AGGREGATOR, RATER), told=(GATEWAY,))
     keys = KeysPart(common, siblings[GATEWAY])
-    rating, usage = siblings[RATER].port(RATING), siblings[AGGREGATOR].port(USAGE)
-    contracts = await ContractsPart.open(common, rating, usage)
+    rating, backtesting = siblings[RATER].port(RATING), siblings[RATER].port(BACKTESTING)
+    contracts = await ContractsPart.open(common, rating, backtesting, siblings[AGGREGATOR].port(USAGE))
     calls = CallsPart(common, CONTRACTS, [contracts])
     return Assembly("Penstock contracts", [siblings, keys, contracts, calls], keys.authenticate)
 

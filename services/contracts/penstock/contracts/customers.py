@@ -33,6 +33,11 @@ class Customer(msgspec.Struct, frozen=True):
     currency: str = "USD"
     archived_at: datetime | None = None
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Every key under which its events may come, held by no other customer."""
+        return (self.id, *(alias for alias in self.aliases if alias != self.id))
+
 
 class CustomerBook:
     """The customers of all tenants; an implementation of the `Customers` port."""
@@ -74,7 +79,7 @@ class CustomerBook:
                 robbed[holder.value.id] = holder
         changed = msgspec.structs.replace(mine.value, aliases=keys, updated_at=now)
         losers = [_without(holder, keys, now) for holder in robbed.values()]
-        self._catalog.put([*losers, mine.changed(changed, _unique(changed))], now)
+        self._catalog.put([*losers, mine.changed(changed, changed.keys)], now)
         return changed
 
     def rename(self, tenant: str, key: str, name: str) -> Customer:
@@ -93,7 +98,7 @@ class CustomerBook:
         return changed
 
     def keys_of(self, tenant: str, customer_id: str) -> tuple[str, ...]:
-        return _unique(self.get(tenant, customer_id))
+        return self.get(tenant, customer_id).keys
 
     def customer_of(self, tenant: str, key: str) -> str | None:
         stored = self._customers.find(tenant, key)
@@ -109,17 +114,13 @@ class CustomerBook:
         return stored
 
     def _new(self, tenant: str, customer: Customer) -> Item:
-        return self._customers.new(tenant, customer.id, customer, unique=_unique(customer))
-
-
-def _unique(customer: Customer) -> tuple[str, ...]:
-    return (customer.id, *(alias for alias in customer.aliases if alias != customer.id))
+        return self._customers.new(tenant, customer.id, customer, unique=customer.keys)
 
 
 def _without(holder: Stored[Customer], keys: tuple[str, ...], now: datetime) -> Item:
     kept = tuple(alias for alias in holder.value.aliases if alias not in keys)
     loser = msgspec.structs.replace(holder.value, aliases=kept, updated_at=now)
-    return holder.changed(loser, _unique(loser))
+    return holder.changed(loser, loser.keys)
 
 
 def _checked_name(name: str) -> str:

@@ -11,10 +11,11 @@ from penstock.contracts.customers import CustomerBook
 from penstock.contracts.customers_api import CustomersApi
 from penstock.contracts.invoices_api import InvoicesApi
 from penstock.contracts.service import Contracts
+from penstock.contracts.trials_api import TrialsApi
 from penstock.kernel.ports.catalog import Catalog
 from penstock.kernel.ports.clock import Clock
 from penstock.kernel.ports.ledger import Ledger, Pools
-from penstock.kernel.ports.siblings import Rating, UsageReader
+from penstock.kernel.ports.siblings import Backtesting, Rating, UsageReader
 from penstock.web.route import Route
 
 
@@ -45,6 +46,10 @@ class ContractsService:
     def routes(self) -> list[Route]:
         apis = (CustomersApi, ContractsApi, BalancesApi, InvoicesApi, ClockApi)
         return [route for api in apis for route in api(self._contracts).routes()]
+
+    def trial_routes(self, trials: Backtesting) -> list[Route]:
+        """Previews and backtests, which `trials` prices."""
+        return TrialsApi(self._contracts, trials).routes()
 
     def finalize_due(self) -> int:
         """Close every period that is due; return how many invoices became final. Call it every few seconds."""

@@ -26,6 +26,8 @@ from penstock.kernel.ports.ledger import Ledger, Pools
 from penstock.kernel.ports.siblings import Rating, UsageReader
 from penstock.kernel.problems import Conflict, Forbidden, NotFound, Unprocessable
 
+CONTRACT = "contract"  # the kind of its definitions
+
 
 @contextmanager
 def naming(field: str) -> Iterator[None]:
@@ -55,7 +57,7 @@ class Contracts:
         self.clock = clock
         self._test_clock = test_clock
         self._catalog = catalog
-        self._contracts = Definitions(catalog, "contract", Contract)
+        self._contracts = Definitions(catalog, CONTRACT, Contract)
         self._locks = pools
         self.closing = Closing(
             catalog=catalog,
@@ -116,6 +118,13 @@ class Contracts:
     def of_customer(self, tenant: str, customer: Customer, after: int = 0) -> list[Stored[Contract]]:
         """The customer's contracts in the order of creation."""
         return self._contracts.list(tenant, parent=customer.id, after=after)
+
+    def of_tenant(self, tenant: str, after: int, limit: int) -> list[Stored[Contract]]:
+        """Contracts of every customer in the order of creation, above place `after`."""
+        return self._contracts.list(tenant, after=after, limit=limit)
+
+    def count(self, tenant: str) -> int:
+        return len(self._catalog.list(tenant, CONTRACT))
 
     def contract(self, tenant: str, customer: Customer, id: str) -> Stored[Contract]:
         stored = self._contracts.get(tenant, id)

@@ -103,6 +103,9 @@ class PricingUnit(msgspec.Struct, frozen=True):
     archived_at: datetime | None = None
 
 
+DRAFT_CARD_ID = "draft"  # of a card that is only written out in a request
+
+
 class RateCard(msgspec.Struct, frozen=True):
     """A price list; its rates are items of their own, since there may be ten thousand. Its units only become more."""
 

@@ -34,7 +34,7 @@ def spans_to_ask(
             wanted |= {Span(service.start, piece.end) for piece in service.cut(set(cuts))}
         else:
             wanted.add(service)
-    return _layers(wanted)
+    return layers(wanted)
 
 
 def _pieces(services: set[Span], cuts: frozenset[datetime]) -> tuple[Span, ...]:
@@ -44,16 +44,16 @@ def _pieces(services: set[Span], cuts: frozenset[datetime]) -> tuple[Span, ...]:
     return tuple(sorted(pieces))
 
 
-def _layers(spans: set[Span]) -> list[tuple[Span, ...]]:
+def layers(spans: set[Span]) -> list[tuple[Span, ...]]:
     """Spans that overlap, dealt out into as few tuples of disjoint spans as a greedy hand needs."""
-    layers: list[list[Span]] = []
+    out: list[list[Span]] = []
     for span in sorted(spans):
-        free = next((layer for layer in layers if layer[-1].end <= span.start), None)
+        free = next((layer for layer in out if layer[-1].end <= span.start), None)
         if free is None:
-            layers.append([span])
+            out.append([span])
         else:
             free.append(span)
-    return [tuple(layer) for layer in layers]
+    return [tuple(layer) for layer in out]
 
 
 def running(aggregation: Aggregation, slices: Sequence[Span], rows: Sequence[UsageRow]) -> list[Decimal] | None:

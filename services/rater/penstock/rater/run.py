@@ -5,13 +5,14 @@ Nothing is kept between two calls: what depends on changed cells is computed aga
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import msgspec
 
 from penstock.kernel.card_units import CardUnits
-from penstock.kernel.charge import ChargeSet
+from penstock.kernel.charge import Charge, ChargeSet
 from penstock.kernel.contract import ContractTerms
 from penstock.kernel.meter import Metric
 from penstock.kernel.metered_event import EventSource
@@ -22,7 +23,7 @@ from penstock.kernel.price import PriceInterval
 from penstock.kernel.problems import NotFound, StoreUnavailable
 from penstock.kernel.usage import Usage, UsageQuery
 from penstock.kernel.window import Span
-from penstock.rater.definitions import Product
+from penstock.rater.definitions import DRAFT_CARD_ID, Product, Rate
 from penstock.rater.event_pages import are_what_was_counted, united, with_events
 from penstock.rater.quantity_source import ADDITIVE, spans_to_ask
 from penstock.rater.rate import Metered, Source, rate, source_of
@@ -48,18 +49,36 @@ class RaterService:
         The vector is empty where nothing is priced in the period, since then no usage was read. Raise
         `StoreUnavailable` where usage moves faster than it can be read.
         """
-        intervals, _ = self._resolved(terms, period)
-        units = self.units_of(terms.tenant, terms.rate_card_id)
+        [charge_set] = self.charge_sets([(terms, self.rates(terms))], period, cuts)
+        return charge_set
+
+    def charge_sets(
+        self, asked: Sequence[tuple[ContractTerms, Sequence[Rate]]], period: Span, cuts: frozenset[datetime]
+    ) -> list[ChargeSet]:
+        """`charges` of several terms of one contract, each with the rates of its card: all of one vector."""
+        first, products = asked[0][0], self._shelf.products(asked[0][0].tenant)
+        resolved = [self._intervals(terms, period, rates, products) for terms, rates in asked]
         services: dict[Source, set[Span]] = {}
-        for interval in intervals:
+        for interval in itertools.chain.from_iterable(resolved):
             services.setdefault(source_of(interval), set()).add(interval.span)
         for _ in range(CUT_TRIES_MAX):
-            usage, cut = self._metered(terms, services, cuts)
-            usage = self._with_events(terms, intervals, usage, cut)
+            usage, cut = self._metered(first, services, cuts)
+            usage = self._with_events(first, list(itertools.chain.from_iterable(resolved)), usage, cut)
             if all(map(are_what_was_counted, usage.values())):
-                charges = rate(intervals, usage, cuts)
-                return ChargeSet(terms.contract_id, period, cut.vector, charges, cut.layers, units)
+                return [
+                    self._charge_set(terms, period, cut, rate(intervals, usage, cuts))
+                    for (terms, _), intervals in zip(asked, resolved, strict=True)
+                ]
         raise StoreUnavailable("events are not what usage has counted of them: a metric is changing", retry_after_s=1)
+
+    def _charge_set(self, terms: ContractTerms, period: Span, cut: Usage, charges: tuple[Charge, ...]) -> ChargeSet:
+        is_draft = terms.rate_card_id == DRAFT_CARD_ID
+        units = CardUnits() if is_draft else self.units_of(terms.tenant, terms.rate_card_id)
+        return ChargeSet(terms.contract_id, period, cut.vector, charges, cut.layers, units)
+
+    def rates(self, terms: ContractTerms) -> list[Rate]:
+        """The rates of the terms' card, in the order in which they were added."""
+        return [shelved.rate for shelved in self._shelf.rates(terms.tenant, terms.rate_card_id)]
 
     def unpriced(self, terms: ContractTerms, period: Span) -> tuple[Unpriced, ...]:
         """Usage of the card's products in the period that no charge holds, for want of an entitled rate."""
@@ -100,14 +119,19 @@ class RaterService:
         return {product_id: self._shelf.product(tenant, product_id).at(now).name for product_id in product_ids}
 
     def _resolved(self, terms: ContractTerms, period: Span) -> tuple[tuple[PriceInterval, ...], list[Product]]:
-        rates = [shelved.rate for shelved in self._shelf.rates(terms.tenant, terms.rate_card_id)]
+        rates = self.rates(terms)
         products = self._shelf.products(terms.tenant)
         named = dict.fromkeys(rate.product_id for rate in rates)
-        intervals = with_own_keys(
+        intervals = self._intervals(terms, period, rates, products)
+        return intervals, [products[product_id] for product_id in named]
+
+    def _intervals(
+        self, terms: ContractTerms, period: Span, rates: Sequence[Rate], products: Mapping[str, Product]
+    ) -> tuple[PriceInterval, ...]:
+        return with_own_keys(
             resolve(terms, period, rates, products),
             lambda metric_id: self._metric(terms.tenant, metric_id).aggregation in ADDITIVE,
         )
-        return intervals, [products[product_id] for product_id in named]
 
     def _metered(
         self, terms: ContractTerms, services: dict[Source, set[Span]], cuts: frozenset[datetime]

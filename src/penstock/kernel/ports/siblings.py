@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from penstock.kernel.backtest import Compared, Draft, Preview, Tried
 from penstock.kernel.card_units import CardUnits
 from penstock.kernel.charge import ChargeSet
 from penstock.kernel.contract import ContractTerms
@@ -102,6 +103,22 @@ class Rating(Protocol):
 
     def product_names(self, tenant: str, product_ids: Sequence[str]) -> dict[str, str]:
         """The name of each product. Raise `NotFound` naming the first that does not exist."""
+        ...
+
+
+class Backtesting(Protocol):
+    """What the rater answers to the contracts service about terms that nobody has agreed to. Nothing is kept.
+
+    Raise `NotFound` for a card or product that is not there, `BadRequest` or `Unprocessable` naming the field of the
+    draft, `Unprocessable` where the draft's prices are in another unit than the contract's.
+    """
+
+    def preview(self, terms: ContractTerms, period: Span, draft: Draft) -> Preview:
+        """The charges of one period by the contract's terms and by the draft, of one vector."""
+        ...
+
+    def backtest(self, tenant: str, tried: Sequence[Tried], draft: Draft) -> tuple[Compared, ...]:
+        """In the order of `tried`, contracts of the tenant; one for each unit in which a contract is priced."""
         ...
 
 
