@@ -33,6 +33,7 @@ from penstock.kernel.record import Marker
 # file written when a day is over has a little of the next one, so a week touches eight days.
 MERGED_DAYS_MAX = 8
 MERGED_IDS_MAX = 1 << 27  # a larger file is merged no more: memory fills while the thread is at it
+RESTING_TENDS = 1_000  # after a disk that could not be written, unless memory fills before
 THE_BEGINNING = Position(-1, -1)
 
 logger = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ class Shelf:
         self._end = THE_BEGINNING
         self._unwritten: tuple[Run, ...] = ()  # handed over, and in no file yet
         self._job: _Job | None = None
-        self._is_resting = False
+        self._rest = 0  # so many times nothing is begun
 
     @property
     def is_writing(self) -> bool:
@@ -88,11 +89,14 @@ class Shelf:
     def restore(self, marker: Marker | None, store: IdSource) -> IdSet:
         """The set as of `marker`, from files and, where there is none, from the store."""
         with self._lock:
-            self._abandon()
+            # A day that is being read stays true: who starts again and again must come to an end of its days.
+            self._abandon(keeps_day=True)
             self._forget_all()
             self._folder.mkdir(parents=True, exist_ok=True)
             usable = self._usable(marker)
             self._ids = IdSet() if marker is None else self._restored(marker, usable, store)
+            if self._unread and marker is not None:
+                self._start_reading(self._unread[0], first_live(marker))
             return self._ids
 
     def _restored(self, marker: Marker, usable: Sequence[RunFile], store: IdSource) -> IdSet:
@@ -156,11 +160,11 @@ class Shelf:
         is_day_over = oldest is not None and oldest < marker.clock_day
         live = first_live(marker)
         if is_day_over or ids.unsettled > self._memory_ids_max:
-            self._is_resting = False
+            self._rest = 0
             self._unwritten = tuple(run for run in (*self._unwritten, *ids.hand_over()) if len(run))
             self._start(self._unwritten, self._end, Position(marker.clock_day, marker.offset), live)
-        elif self._is_resting:
-            return
+        elif self._rest:
+            self._rest -= 1
         elif self._unread:
             self._start_reading(self._unread[0], live)
         else:
@@ -169,17 +173,27 @@ class Shelf:
                 self._start(files, files[0].segment.start, files[-1].segment.end, live)
 
     def _mergeable(self) -> tuple[RunFile, ...]:
-        if not self._files:
-            return ()
-        newest_day = max(self._files[-1].counts)
+        """The newest neighbours that are worth a file of their own, or none."""
+        end = len(self._files)
+        while end:
+            near = self._near(self._files[:end])
+            count = newest_to_merge([len(file) for file in near])
+            if count:
+                return tuple(near[-count:])
+            end -= max(1, len(near))
+        return ()
+
+    def _near(self, files: Sequence[RunFile]) -> list[RunFile]:
+        """The last of `files` with those before it that are so few ids, or so few days, as one file may have."""
+        newest_day = max(files[-1].counts)
         near: list[RunFile] = []
-        for file in reversed(self._files):
+        for file in reversed(files):
             is_small = sum(map(len, near)) + len(file) <= self._memory_ids_max
             is_near = newest_day - min(file.counts) < MERGED_DAYS_MAX
             if not (is_small or is_near) or len(file) > MERGED_IDS_MAX:
                 break
             near.insert(0, file)
-        return tuple(near[len(near) - newest_to_merge([len(file) for file in near]) :])
+        return near
 
     def _start(self, sources: tuple[SortedRun, ...], start: Position, end: Position, live: Position) -> None:
         segment = self._segment(sources, start, end, live)
@@ -216,9 +230,9 @@ class Shelf:
             logger.warning("ids of partition %d stay unread for now: %s", self.partition, exc)
             return
         except OSError as exc:
-            # Nothing is lost: the set goes on with what it has, and the next full memory tries again.
+            # Nothing is lost: the set goes on with what it has, and what is due is tried again later.
             logger.warning("ids of partition %d stay where they are: %s", self.partition, exc)
-            self._is_resting = True
+            self._rest = RESTING_TENDS
             return
         old = [file for file in self._files if file in job.sources]
         self._files = [file for file in self._files if file not in old]
@@ -229,13 +243,14 @@ class Shelf:
         if job.unread is not None:
             job.unread.read_through(job.end)
         else:
-            self._end = job.end
+            self._end = max(self._end, job.end)  # a merge may be of older ones
         for file in old:
             file.remove()
 
-    def _abandon(self) -> None:
+    def _abandon(self, *, keeps_day: bool = False) -> None:
         if self._job is not None:
-            self._stop.set()
+            if self._job.unread is None or not keeps_day:
+                self._stop.set()
             wait([self._job.future])
             self._stop.clear()
             self._job = None

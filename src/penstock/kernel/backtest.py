@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import msgspec
 
+from penstock.kernel.card_units import CardUnits
 from penstock.kernel.charge import ChargeSet
 from penstock.kernel.contract import ContractTerms, Override
 from penstock.kernel.money import Unit
@@ -24,6 +25,7 @@ class Draft(msgspec.Struct, frozen=True):
     rates: bytes | None = None
     overrides: tuple[Override, ...] = ()
     keeps_overrides: bool = True
+    units: CardUnits = CardUnits()  # of a card that is written out in `rates`
 
 
 class Tried(msgspec.Struct, frozen=True):

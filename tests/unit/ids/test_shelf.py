@@ -39,6 +39,7 @@ class Owner:
         self.ids = self.restored()
 
     def restored(self) -> IdSet:
+        self.thread.finish()  # a real thread would be waited for
         return self.shelf.restore(self.world.marker(self.offset), self.world)
 
     def fold(self, records: int, gap: int = 1) -> None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from penstock.kernel.event import GENERATIONS_KEPT
-from unit.ids.shelf_world import FIRST_DAY, World, tiny
+from penstock.ids import shelf
+from penstock.ids.run_file import RunFile
+from penstock.kernel.event import GENERATIONS_KEPT, Verdict
+from penstock.kernel.identity import Identities
+from penstock.kernel.ports.fold_store import Stretch
+from penstock.kernel.problems import StoreUnavailable
+from unit.ids.shelf_world import FIRST_DAY, World, spread, tiny
 from unit.ids.test_shelf import IDS_PER_DAY, Owner
 
 
@@ -115,3 +122,56 @@ def test_a_day_that_expires_while_it_is_read_is_not_known(world: World) -> None:
     # Day 12 - 10 + 37 is the newest: the first three have gone, the one that was being read among them.
     assert owner.known() == list(range(2 * IDS_PER_DAY, 13 * IDS_PER_DAY))
     assert len(owner.ids) == 11 * IDS_PER_DAY
+
+
+def test_one_whose_questions_are_never_answered_ends_all_the_same(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Owner(world).fold(12)
+    world.log.append((FIRST_DAY + 12, [(spread(3), 3)]))
+    world.folder = world.folder.with_name("elsewhere")
+    owner = Owner(world, 11)
+
+    def unanswered(partition: int, stretch: Stretch, asked: Identities) -> Any:
+        raise StoreUnavailable("no answer in time")
+
+    monkeypatch.setattr(world, "known", unanswered)
+    restarts = 0
+    while owner.shelf.unread:
+        with pytest.raises(StoreUnavailable):
+            world.fold(owner.ids, 12)
+        owner.ids = owner.restored()
+        restarts += 1
+
+    assert restarts == 11  # a day each, and the last one has room in memory
+    assert world.fold(owner.ids, 12)[0] == [Verdict.DUPLICATE]
+
+
+def test_a_disk_that_fails_once_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shelf, "RESTING_TENDS", 3)
+    Owner(world).fold(12)
+    owner = successor(world)
+
+    def broken(*_: object) -> RunFile:
+        raise OSError(errno.EIO, "input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shelf, "write", broken)
+        owner.tend()
+    assert (owner.shelf.files, owner.shelf.unread) == ((), 12 * IDS_PER_DAY)
+    for _ in range(4):
+        owner.tend()
+
+    assert owner.shelf.unread == 0
+    assert owner.known() == list(range(12 * IDS_PER_DAY))
+
+
+def test_days_that_became_files_one_by_one_are_merged_whatever_their_age(world: World) -> None:
+    Owner(world).fold(37)
+    owner = successor(world)
+    owner.tend()
+
+    assert len(owner.shelf.files) <= 12
+    assert all(max(file.counts) - min(file.counts) < 8 for file in owner.shelf.files)
+    assert owner.known() == list(range(37 * IDS_PER_DAY))
+    assert Owner(world, 36).known() == list(range(37 * IDS_PER_DAY))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from penstock.kernel.price import (
     PriceInterval,
     ScaledGroups,
 )
+from penstock.kernel.quantity_terms import Operation, QuantityConversion, QuantityTerms
 from penstock.kernel.window import Span
 from penstock.rater.price_answer import price_anything
 from penstock.rater.rate import EVENTS_LISTED_MAX
@@ -247,7 +249,31 @@ def test_a_price_of_groups_leaves_the_figure_of_the_quantity_before_it_alone(agg
     assert (first.quantity, second.quantity) == (Decimal(figure), Decimal(2 * figure))
     assert amounts((first, second)) == [f"{figure}.00", f"{5 * figure}.00"]
     [without, *_] = second.alternatives[0].groups
-    assert (without.values, without.before) == ((), Decimal(figure))
+    assert (without.values, without.before) == ((("region", None),), Decimal(figure))
+
+
+def test_what_was_used_before_without_groups_is_one_with_usage_of_no_region_since() -> None:
+    """Else the charge would list a group twice, and could not be priced again from its explanation."""
+    charges = charged(halves(usd("1"), MATRIX), [used(2, "5"), used(20, "7")], (), Aggregation.MAX)
+
+    assert amounts(charges) == ["5.00", "21.00"]
+    assert [group.values for group in charges[1].alternatives[0].groups] == [(("region", None),)]
+
+
+def test_tiers_go_on_with_converted_units_behind_a_price_that_was_told_what_was_counted() -> None:
+    """10,240 MB are 10 GB; a price of groups is told MB, and the tiers after it go on from 20 GB."""
+    terms = QuantityTerms(QuantityConversion(Decimal(1024), Operation.DIVIDE))
+    prices = [graduated_usd(("100", "1.00"), (None, "0.50")), EachGroup(USD, usd("0.001"), REGION)]
+    thirds = [Span(a, b) for a, b in pairwise([JUNE.start, june(8), HALF, JUNE.end])]
+    intervals = [
+        an_interval(price, span, quantity_terms=terms)
+        for price, span in zip([*prices, prices[0]], thirds, strict=True)
+    ]
+
+    charges = charged(intervals, [used(day, "10240", "west") for day in (2, 10, 20)])
+
+    assert amounts(charges) == ["10.00", "10.24", "10.00"]
+    assert [str(charge.alternatives[0].counter) for charge in charges] == ["0", "10240", "20"]
 
 
 def test_events_are_priced_by_their_own_time_to_the_microsecond() -> None:

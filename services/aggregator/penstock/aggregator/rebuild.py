@@ -93,6 +93,11 @@ class _Beside(MemoryUsageStore):
             return self._live.ids(partition, stretch)
         return super().ids(partition, stretch)
 
+    def known(self, partition: int, stretch: Stretch, asked: Identities) -> tuple[Identities, BodyHashes]:
+        if partition < self._sealed:
+            return self._live.known(partition, stretch, asked)
+        return super().known(partition, stretch, asked)
+
 
 def settled_marker(store: UsageStore, partition: int) -> Marker:
     """The partition's marker. Raise `NotRebuilt` where it has none, or where a flush was cut short."""

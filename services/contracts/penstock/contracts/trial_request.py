@@ -63,9 +63,9 @@ def draft_of(body: DraftBody, units: CardUnits) -> Draft:
         overrides=overrides,
         keeps_overrides=not body.ignore_overrides,
     )
-    if draft == Draft():
+    if draft == Draft():  # before its units, which try nothing
         raise BadRequest("nothing is tried: name a rate_card_id, rates or add_overrides", field="rate_card_id")
-    return draft
+    return msgspec.structs.replace(draft, units=units)
 
 
 def span_of(body: DraftBody) -> Span:

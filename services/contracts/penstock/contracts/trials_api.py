@@ -59,7 +59,7 @@ class TrialsApi:
         if body.only_rate_card_id is not None:
             with naming("only_rate_card_id"):
                 self._service.rate_card_id(tenant, body.only_rate_card_id, None)
-        draft = draft_of(body, self._units(tenant, body.rate_card_id))
+        draft = draft_of(body, self._units(tenant, body.rate_card_id or body.only_rate_card_id))
         page = self._service.of_tenant(tenant, after, limit + 1)
         held = [each for each in page[:limit] if body.only_rate_card_id in (None, each.value.rate_card_id)]
         return {
@@ -70,7 +70,7 @@ class TrialsApi:
         }
 
     def _units(self, tenant: str, rate_card_id: str | None) -> CardUnits:
-        """In what a draft's overrides may be: a book of many cards and no card named is in dollars."""
+        """In what a draft's rates and overrides may be: a book of many cards and no card named is in dollars."""
         if rate_card_id is None:
             return CardUnits()
         with naming("rate_card_id"):

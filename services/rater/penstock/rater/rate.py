@@ -80,21 +80,26 @@ def rate(
             before = counter.used
             before = reached.events_in(interval, counter.spans) if interval.reads_events else _told(interval, before)
             counter = msgspec.structs.replace(counter, used=before)
-            charge = _charge(_read(interval, counter, slices, ends, reached.metered.event_source))
-            charges.append(charge)
+            charges.append(_charge(_read(interval, counter, slices, ends, reached.metered.event_source)))
+            # By the terms also where this price is told what was counted: the next one may read a quantity.
+            [priced] = priced_between(before.total, [ends[-1].total], interval.quantity_terms)
             counters[interval.product_id, interval.group_values] = _Counter(
-                before.plus(ends[-1]), counter.priced + charge.quantity, (*counter.spans, interval.span)
+                before.plus(ends[-1]), counter.priced + priced, (*counter.spans, interval.span)
             )
     return tuple(charges)
 
 
 def _told(interval: PriceInterval, before: Used) -> Used:
-    """What was used before as the interval's own usage is told: units of no known group are a group without values."""
+    """What was used before, by the keys that the interval's own usage is told by; a value that is not known is null."""
     if not interval.price_keys:
         return before if before.quantity is not None else Used(quantity=before.total)
-    if before.by_group is not None:
-        return before
-    return Used(by_group={(): before.total} if before.total else {})
+    groups: dict[GroupValues, Decimal] = {}
+    for group, quantity in before.groups.items():
+        if group or quantity:
+            held = dict(group)
+            values = tuple((key, held.get(key)) for key in interval.price_keys)
+            groups[values] = groups.get(values, ZERO) + quantity
+    return Used(by_group=groups)
 
 
 def _read(

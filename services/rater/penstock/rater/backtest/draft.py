@@ -34,7 +34,7 @@ class DraftCard:
     def __init__(self, shelf: Shelf, usage: UsageReader, tenant: str, draft: Draft) -> None:
         self._draft = draft
         self.rates: list[Rate] | None = None
-        card = RateCard(DRAFT_CARD_ID, "", created_at=EARLIEST, created_by="")
+        card = RateCard(DRAFT_CARD_ID, "", created_at=EARLIEST, created_by="", units=draft.units)
         if draft.rate_card_id is not None:
             card = shelf.rate_card(tenant, draft.rate_card_id)
             self.rates = [shelved.rate for shelved in shelf.rates(tenant, card.id)]
