@@ -46,10 +46,7 @@ faults: $(COMPLETE) ## 3,000 seeds in virtual time, then real processes and brok
 bench: $(RUNTIME) ## load a fresh server over every protocol, verify it, print how fast it is
 	@$(BIN)/python -m loadtest bench $(ARGS)
 
-bench-bench-rater: $(RUNTIME) ## price columns, a customer and a book of 10,000 customers; no server
-	@$(BIN)/python -m loadtest rater-bench $(ARGS)
-
-kafka: $(COMPLETE) ## the same through Kafka and ClickHouse, a process for each service
+bench-kafka: $(COMPLETE) ## the same through Kafka and ClickHouse, a process for each service
 	@$(BIN)/python -m loadtest bench-kafka $(ARGS)
 
 bench-rater: $(RUNTIME) ## price columns, a customer and a book of 10,000 customers; no server
