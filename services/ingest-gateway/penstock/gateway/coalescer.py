@@ -37,13 +37,9 @@ async def room_always() -> None:
 
 
 class CoalescerSettings(msgspec.Struct, frozen=True):
-    """`queue_bytes_max` bounds the request bodies that arrive, wait or are being appended; beyond it `TooMany`.
+    """`queue_bytes_max` bounds the request bodies that arrive, wait or are being appended; beyond it `TooMany`."""
 
-    Without a `linger_ms` the next batch is what came while the last one was appended: clients that wait for their
-    answers send no more meanwhile.
-    """
-
-    linger_ms: int = 0
+    linger_ms: int = 5
     batch_events_max: int = 5_000
     batch_bytes_max: int = 8 * 1024 * 1024  # of request bodies; a larger request is a batch of its own
     piece_bytes_max: int = 1024 * 1024  # of properties, before compression
