@@ -60,7 +60,7 @@ def ids_restored_ahead_of_the_marker(patch: Patch, _: Simulation) -> None:
     patch.setattr(Connection, "known", known)
 
 
-@switches.weakening(seed=4)
+@switches.weakening(seed=191)
 def ids_that_no_file_has_yet_are_taken_for_new(patch: Patch, _: Simulation) -> None:
     """Who takes over without files counts again until it has made them."""
 
