@@ -77,7 +77,7 @@ $(RUNTIME): pyproject.toml
 	@echo "Installing Penstock into .venv (a minute or two the first time)"
 	@$(PIP) install --upgrade 'pip>=25.1'  # the first that knows --group
 	@$(PIP) install --editable .
-	@$(BIN)/python -c "from penstock.gateway.loops import LOOPS; LOOPS.load()"  # else the first busy gateway compiles
+	@$(BIN)/python -c "from penstock.gateway.loops import LOOPS; LOOPS.load()"  # else the first start of a gateway compiles
 	@touch $@
 
 $(COMPLETE): $(RUNTIME)
